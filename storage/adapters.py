@@ -1,0 +1,88 @@
+"""The finished adapters and where they came from."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import delete, select
+
+from storage import database
+from storage.errors import StudioError
+from storage.tables import AdapterRow
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """One adapter: what it was trained from, how, and the hashes of both sets of weights."""
+
+    id: str
+    name: str
+    job_id: str
+    dataset_id: str
+    base_model_id: str
+    rank: int
+    alpha: float
+    target_modules: list[str]
+    parameters: int
+    size_bytes: int
+    weights_sha256: str
+    base_weights_sha256: str
+    held_out_loss: float | None
+    best_step: int | None
+    settings: dict[str, Any]
+    created_at: float
+
+
+def add(
+    *,
+    id: str,
+    name: str,
+    job_id: str,
+    dataset_id: str,
+    base_model_id: str,
+    rank: int,
+    alpha: float,
+    target_modules: list[str],
+    parameters: int,
+    size_bytes: int,
+    weights_sha256: str,
+    base_weights_sha256: str,
+    held_out_loss: float | None,
+    best_step: int | None,
+    settings: dict[str, Any],
+) -> Adapter:
+    """Remember an adapter whose folder has been published; added again, it stays as it is."""
+    values = {**locals(), "created_at": time.time()}
+    with database.session() as session:
+        statement = database.insert(session, AdapterRow).values(values)
+        session.execute(statement.on_conflict_do_nothing(index_elements=["id"]))
+        return session.scalars(select(AdapterRow).where(AdapterRow.id == id)).one().record(Adapter)
+
+
+def get(id: str) -> Adapter:
+    """One adapter.
+
+    Raises StudioError when there is none with this id.
+    """
+    with database.reading() as session:
+        row = session.scalar(select(AdapterRow).where(AdapterRow.id == id))
+        if row is None:
+            raise StudioError(f"There is no adapter {id!r}.", "Choose one from the list, or train one first.")
+        return row.record(Adapter)
+
+
+def list_all(base_model_id: str | None = None) -> list[Adapter]:
+    """All adapters, or those of one base model, newest first."""
+    query = select(AdapterRow).order_by(AdapterRow.number.desc())
+    if base_model_id is not None:
+        query = query.where(AdapterRow.base_model_id == base_model_id)
+    with database.reading() as session:
+        return [row.record(Adapter) for row in session.scalars(query)]
+
+
+def remove(id: str) -> None:
+    """Forget an adapter with its scorecards; nothing happens when it is already gone."""
+    with database.session() as session:
+        session.execute(delete(AdapterRow).where(AdapterRow.id == id))

@@ -1,0 +1,49 @@
+"""Where the data lies and how to reach the database: the only place that reads the environment."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import platformdirs
+
+
+@dataclass(frozen=True)
+class Config:
+    """What every process of the studio has to agree on; secrets stay out of its repr."""
+
+    data_dir: Path
+    database_url: str = field(repr=False)
+    password: str | None = field(default=None, repr=False)
+
+
+_current: Config | None = None
+
+
+def from_environment(data_dir: Path | str | None = None, database_url: str | None = None) -> Config:
+    """The configuration: arguments first, then LORA_TAILOR_HOME and LORA_TAILOR_PASSWORD, then defaults."""
+    chosen = data_dir or os.environ.get("LORA_TAILOR_HOME")
+    folder = Path(chosen) if chosen else platformdirs.user_data_path("lora-tailor", appauthor=False)
+    folder = folder.expanduser().resolve()
+    return Config(
+        data_dir=folder,
+        database_url=database_url or f"sqlite:///{folder / 'studio.db'}",
+        password=os.environ.get("LORA_TAILOR_PASSWORD") or None,
+    )
+
+
+def use(config: Config) -> None:
+    """Make `config` the one of this process."""
+    global _current
+    _current = config
+
+
+def current() -> Config:
+    """The configuration of this process.
+
+    Raises RuntimeError before `use`: a process that guessed its data folder would write to the wrong one.
+    """
+    if _current is None:
+        raise RuntimeError("storage.config.use() has not been called in this process")
+    return _current

@@ -1,0 +1,234 @@
+"""The jobs: one row for each piece of work, changed only by its current attempt.
+
+`queued` → claim → `running` → finish → `finished`, `failed` or `stopped`. request_stop makes `queued` into
+`stopped` and `running` into `stopping`; requeue gives a `running` job whose process died back to the queue.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from sqlalchemy import CursorResult, delete, func, select
+from sqlalchemy import update as update_rows
+from sqlalchemy.orm import Session
+
+from storage import database, files
+from storage.errors import StudioError
+from storage.tables import JobRow
+
+STATUSES = ("queued", "running", "stopping", "stopped", "finished", "failed")
+ACTIVE = ("running", "stopping")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job as it was when it was read; the fields from `phase` on are what its process last reported."""
+
+    id: str
+    kind: str
+    name: str
+    status: str
+    attempt: int
+    device: str
+    dataset_id: str | None
+    base_model_id: str | None
+    rank: int | None
+    settings: dict[str, Any]
+    request_key: str | None
+    created_at: float
+    started_at: float | None
+    finished_at: float | None
+    phase: str
+    phase_done: int | None
+    phase_total: int | None
+    step: int
+    total_steps: int
+    loss: float | None
+    held_out_loss: float | None
+    seconds_left: float | None
+    tokens_per_second: float | None
+    steps_per_second: float | None
+    error_message: str | None
+    error_remedy: str | None
+    adapter_id: str | None
+    result: dict[str, Any]
+    pid: int | None
+    process_started: float | None
+    boot_id: str | None
+    events_offset: int
+
+
+def add(
+    kind: str,
+    name: str,
+    device: str,
+    dataset_id: str | None = None,
+    base_model_id: str | None = None,
+    rank: int | None = None,
+    settings: dict[str, Any] | None = None,
+    request_key: str | None = None,
+) -> Job:
+    """Put a job in the queue; with a `request_key` that was used before, return the job it made then."""
+    id = files.new_id()
+    values = {
+        "id": id,
+        "kind": kind,
+        "name": name,
+        "status": "queued",
+        "attempt": 0,
+        "device": device,
+        "dataset_id": dataset_id,
+        "base_model_id": base_model_id,
+        "rank": rank,
+        "settings": settings or {},
+        "request_key": request_key,
+        "created_at": time.time(),
+        "phase": "",
+        "step": 0,
+        "total_steps": 0,
+        "result": {},
+        "events_offset": 0,
+    }
+    with database.session() as session:
+        statement = database.insert(session, JobRow).values(values)
+        session.execute(statement.on_conflict_do_nothing(index_elements=["request_key"]))
+        wanted = JobRow.id == id if request_key is None else JobRow.request_key == request_key
+        return session.scalars(select(JobRow).where(wanted)).one().record(Job)
+
+
+def get(id: str) -> Job:
+    """One job.
+
+    Raises StudioError when there is none with this id.
+    """
+    with database.reading() as session:
+        return _row(session, id).record(Job)
+
+
+def list_all(kind: str | None = None, status: str | None = None, limit: int = 200) -> list[Job]:
+    """Jobs, newest first."""
+    query = select(JobRow).order_by(JobRow.number.desc()).limit(limit)
+    if kind is not None:
+        query = query.where(JobRow.kind == kind)
+    if status is not None:
+        query = query.where(JobRow.status == status)
+    with database.reading() as session:
+        return [row.record(Job) for row in session.scalars(query)]
+
+
+def count(status: str) -> int:
+    """How many jobs have this status."""
+    with database.reading() as session:
+        return session.scalar(select(func.count()).select_from(JobRow).where(JobRow.status == status)) or 0
+
+
+def claim(device_lanes_busy: Collection[str]) -> Job | None:
+    """Start a new attempt of the oldest queued job whose device is free; no two callers get the same one."""
+    query = (
+        select(JobRow)
+        .where(JobRow.status == "queued", JobRow.device.not_in(device_lanes_busy))
+        .order_by(JobRow.number)
+        .limit(1)
+        .with_for_update(skip_locked=True)  # PostgreSQL; on SQLite the session already holds the write lock
+    )
+    with database.session() as session:
+        row = session.scalar(query)
+        if row is None:
+            return None
+        row.status = "running"
+        row.attempt += 1
+        row.started_at = row.started_at or time.time()
+        row.phase, row.phase_done, row.phase_total = "", None, None
+        row.pid, row.process_started, row.boot_id = None, None, None
+        row.events_offset = 0  # every attempt writes its own file of events
+        session.flush()
+        return row.record(Job)
+
+
+def started(id: str, attempt: int, pid: int, process_started: float, boot_id: str) -> bool:
+    """Remember which process runs this attempt; a pid alone may be given to another process later."""
+    return update(id, attempt, pid=pid, process_started=process_started, boot_id=boot_id)
+
+
+def update(id: str, attempt: int, **fields: Any) -> bool:
+    """Change fields of a job on behalf of one attempt; False when that attempt is not the current one."""
+    with database.session() as session:
+        return change(session, id, attempt, fields)
+
+
+def finish(
+    id: str,
+    attempt: int,
+    status: Literal["finished", "failed", "stopped"],
+    *,
+    adapter_id: str | None = None,
+    error: StudioError | None = None,
+    result: dict[str, Any] | None = None,
+) -> bool:
+    """End a job on behalf of one attempt; False when that attempt is no longer the current one."""
+    return update(
+        id,
+        attempt,
+        status=status,
+        finished_at=time.time(),
+        seconds_left=None,
+        adapter_id=adapter_id,
+        error_message=error.message if error else None,
+        error_remedy=error.remedy if error else None,
+        result=result or {},
+    )
+
+
+def requeue(id: str, attempt: int) -> bool:
+    """Give a running job whose process died back to the queue; False when stale or being stopped."""
+    with database.session() as session:
+        return change(session, id, attempt, {"status": "queued", "pid": None}, statuses=("running",))
+
+
+def request_stop(id: str) -> Job:
+    """Ask a job to stop: a queued one stops at once, a running one begins to, any other is left alone."""
+    with database.session() as session:
+        row = _row(session, id, lock=True)
+        if row.status == "queued":
+            row.status, row.finished_at = "stopped", time.time()
+        elif row.status == "running":
+            row.status = "stopping"
+        session.flush()
+        return row.record(Job)
+
+
+def remove(id: str) -> None:
+    """Forget a job with its metrics and checkpoints; nothing happens when it is already gone.
+
+    Raises StudioError while it runs.
+    """
+    with database.session() as session:
+        gone = session.execute(delete(JobRow).where(JobRow.id == id, JobRow.status.not_in(ACTIVE)))
+        if not cast("CursorResult[Any]", gone).rowcount and session.scalar(
+            select(JobRow.id).where(JobRow.id == id)
+        ):
+            raise StudioError("This job is still running.", "Stop it first.")
+
+
+def change(
+    session: Session, id: str, attempt: int, fields: dict[str, Any], statuses: Collection[str] = ACTIVE
+) -> bool:
+    """Change fields within a caller's transaction if `attempt` is the current one and the job is active.
+
+    This is the fence: a process that was given up, and does not know, can change nothing.
+    """
+    fence = (JobRow.id == id, JobRow.attempt == attempt, JobRow.status.in_(statuses))
+    # Without fields it still writes, which locks the row: the answer holds until the caller's commit.
+    changed = session.execute(update_rows(JobRow).where(*fence).values({"attempt": attempt, **fields}))
+    return cast("CursorResult[Any]", changed).rowcount == 1
+
+
+def _row(session: Session, id: str, lock: bool = False) -> JobRow:
+    query = select(JobRow).where(JobRow.id == id)
+    row = session.scalar(query.with_for_update() if lock else query)
+    if row is None:
+        raise StudioError(f"There is no job {id!r}.", "Choose one from the list of runs.")
+    return row

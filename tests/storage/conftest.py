@@ -1,0 +1,63 @@
+"""The same tests on SQLite, and on the PostgreSQL that LORA_TAILOR_TEST_POSTGRES is the URL of, if set."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+
+from storage import config, database, jobs
+
+POSTGRES = os.environ.get("LORA_TAILOR_TEST_POSTGRES")
+PROJECT = Path(__file__).parents[2]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"] if POSTGRES else ["sqlite"])
+def home(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """An empty data folder with its database, on each kind of database in turn."""
+    url = POSTGRES if request.param == "postgresql" else None
+    if url:
+        engine = sqlalchemy.create_engine(url)
+        with engine.begin() as connection:
+            connection.exec_driver_sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+        engine.dispose()
+    config.use(config.from_environment(tmp_path / "home", url))
+    database.connect()
+    yield tmp_path / "home"
+    database.close()
+
+
+@pytest.fixture
+def running_job(home: Path) -> jobs.Job:
+    """A job in its first attempt."""
+    jobs.add("training", "tone", "cpu", "dataset", "starter", 8, {"epochs": 3})
+    job = jobs.claim(set())
+    assert job is not None
+    return job
+
+
+@pytest.fixture
+def child() -> Callable[..., subprocess.Popen[str]]:
+    """Start a Python process that runs `script` on this test's data folder.
+
+    With `together`, processes begin their script at that time of the clock, so that they really meet.
+    """
+
+    def start(script: str, connect: bool = True, together: float = 0) -> subprocess.Popen[str]:
+        current = config.current()
+        opening = (
+            "import time; from storage import config, database, files, jobs\n"
+            f"config.use(config.from_environment({str(current.data_dir)!r}, {current.database_url!r}))\n"
+        )
+        opening += "database.connect()\n" if connect else ""
+        opening += f"time.sleep(max(0, {together} - time.time()))\n"
+        return subprocess.Popen(
+            [sys.executable, "-c", opening + script], cwd=PROJECT, stdout=subprocess.PIPE, text=True
+        )
+
+    return start

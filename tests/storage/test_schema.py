@@ -1,0 +1,134 @@
+"""Migrations make exactly the tables of the code, in one step, and never without a copy."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+
+from storage import config, database, files, jobs, schema
+from storage.errors import StudioError
+from storage.tables import Table
+
+Child = Callable[..., "subprocess.Popen[str]"]
+
+SECOND = """
+import sqlalchemy as sa
+from alembic import op
+
+revision, down_revision = "0002", "0001"
+
+
+def upgrade() -> None:
+    op.add_column("jobs", sa.Column("note", sa.Text()))
+    {then}
+"""
+
+
+def with_second_migration(folder: Path, then: str = "pass") -> Path:
+    """A copy of the migrations with one more, which adds a column."""
+    shutil.copytree(schema.MIGRATIONS, folder)
+    (folder / "versions" / "0002_second.py").write_text(SECOND.format(then=then))
+    return folder
+
+
+def columns_of_jobs() -> set[str]:
+    with closing(sqlite3.connect(files.database_path())) as connection:
+        return {row[1] for row in connection.execute("PRAGMA table_info(jobs)")}
+
+
+def connected_to_sqlite(folder: Path) -> None:
+    config.use(config.from_environment(folder))
+    database.connect()
+
+
+def test_the_migrations_make_exactly_the_tables_of_the_code(home: Path) -> None:
+    with database.reading() as session:
+        context = MigrationContext.configure(session.connection(), opts={"compare_type": True})
+        assert compare_metadata(context, Table.metadata) == []
+
+
+@pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
+def test_the_first_migration_renders_for_every_database(dialect: str) -> None:
+    sql = io.StringIO()
+    context = MigrationContext.configure(dialect_name=dialect, opts={"as_sql": True, "output_buffer": sql})
+    with Operations.context(context):
+        importlib.import_module("storage.migrations.versions.0001_first").upgrade()
+    assert sql.getvalue().count("CREATE TABLE") == len(Table.metadata.tables)
+    numbered = {"sqlite": "AUTOINCREMENT", "postgresql": "BIGSERIAL"}[dialect]
+    assert sql.getvalue().count(numbered) == len(Table.metadata.tables)
+
+
+def test_a_new_database_needs_no_copy(tmp_path: Path) -> None:
+    connected_to_sqlite(tmp_path)
+    assert not (tmp_path / "backups").exists()
+    database.connect()
+    assert not (tmp_path / "backups").exists()
+
+
+def test_an_older_database_is_copied_before_it_is_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connected_to_sqlite(tmp_path / "home")
+    job = jobs.add("training", "tone", "cpu")
+    monkeypatch.setattr(schema, "MIGRATIONS", with_second_migration(tmp_path / "migrations"))
+    database.connect()
+    assert "note" in columns_of_jobs()
+    assert jobs.get(job.id) == job
+    (copy,) = (tmp_path / "home" / "backups").iterdir()
+    with closing(sqlite3.connect(copy)) as connection:
+        assert connection.execute("SELECT name FROM jobs").fetchall() == [("tone",)]
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("0001",)]
+
+
+def test_no_room_for_the_copy_means_no_migration(tmp_path: Path, child: Child) -> None:
+    connected_to_sqlite(tmp_path / "home")
+    jobs.add("training", "tone", "cpu", settings={"text": "x" * 400_000})
+    script = f"""
+import resource
+from pathlib import Path
+from storage import schema
+from storage.errors import StudioError
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+schema.MIGRATIONS = Path({str(with_second_migration(tmp_path / "migrations"))!r})
+try:
+    database.connect()
+except StudioError as error:
+    print(error.message)
+"""
+    assert child(script).communicate()[0].startswith("The disk is full")
+    assert "note" not in columns_of_jobs()
+    assert not list((tmp_path / "home" / "backups").glob("*.db"))
+
+
+def test_a_migration_that_breaks_off_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    connected_to_sqlite(tmp_path / "home")
+    job = jobs.add("training", "tone", "cpu")
+    monkeypatch.setattr(schema, "MIGRATIONS", with_second_migration(tmp_path / "migrations", "1 / 0"))
+    with pytest.raises(ZeroDivisionError):
+        database.connect()
+    monkeypatch.undo()
+    database.connect()
+    assert "note" not in columns_of_jobs()
+    assert jobs.get(job.id) == job
+
+
+def test_a_database_of_a_newer_studio_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    connected_to_sqlite(tmp_path / "home")
+    monkeypatch.setattr(schema, "MIGRATIONS", with_second_migration(tmp_path / "migrations"))
+    database.connect()
+    monkeypatch.undo()
+    before = files.sha256_of(files.database_path())
+    with pytest.raises(StudioError, match=r"newer version .*0002"):
+        database.connect()
+    assert files.sha256_of(files.database_path()) == before
