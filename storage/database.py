@@ -112,7 +112,7 @@ def _engine_for(url: str) -> Engine:
         remedy = "Write it like postgresql://user:password@host/name."
         raise StudioError("The --database-url cannot be read.", remedy) from error
     except ModuleNotFoundError as error:
-        remedy = f"Install it: pip install {error.name}"
+        remedy = 'For PostgreSQL: pip install "psycopg[binary]"'
         raise StudioError(f"The driver for this database is missing: {error.name}.", remedy) from error
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)

@@ -61,7 +61,7 @@ def _words_for(error: DBAPIError | sqlite3.Error) -> StudioError | None:
         return StudioError(*_SENTENCES[primary]) if primary in _SENTENCES else None
     if isinstance(error, OperationalError):
         return StudioError(
-            f"The database does not answer: {str(cause).strip()}.",
+            f"The database does not answer: {str(cause).splitlines()[0]}.",
             "Check that PostgreSQL runs and that --database-url is right.",
         )
     return None

@@ -47,7 +47,9 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )
-    tokenizer.train_from_iterator(["the quick brown fox answers the user and the assistant in JSON"] * 8, trainer)
+    tokenizer.train_from_iterator(
+        ["the quick brown fox answers the user and the assistant in JSON"] * 8, trainer
+    )
     tokenizer.save(str(folder / "tokenizer.json"))
     (folder / "tokenizer_config.json").write_text(
         json.dumps(

@@ -146,6 +146,13 @@ def test_an_unusable_url_is_explained(tmp_path: Path, url: str) -> None:
         database.connect()
 
 
+def test_a_database_that_cannot_be_reached_is_explained(tmp_path: Path) -> None:
+    config.use(config.from_environment(tmp_path, "postgresql+psycopg://me:trout@127.0.0.1:1/name"))
+    with pytest.raises(StudioError, match=r"does not answer|driver .* is missing") as caught:
+        database.connect()
+    assert "trout" not in str(caught.value)
+
+
 def test_a_session_needs_a_connection_first(home: Path) -> None:
     database.close()
     with pytest.raises(RuntimeError):
