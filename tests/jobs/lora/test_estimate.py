@@ -1,0 +1,134 @@
+"""The estimate agrees with the calculator, learns from earlier runs, and says what does not fit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from jobs import gpu
+from jobs.base_models import catalogue
+from jobs.lora import estimate, savings
+from storage import datasets, files, jobs
+from storage.errors import StudioError
+
+
+@pytest.fixture
+def dataset_id(home: Path) -> str:
+    """Twenty examples to learn from and five held out, of 400 characters each."""
+    id = files.new_id()
+    messages = [{"role": "user", "content": "q" * 200}, {"role": "assistant", "content": "a" * 200}]
+    splits = ["train"] * 20 + ["held_out"] * 5
+    lines = [{"row": row, "messages": messages, "split": split} for row, split in enumerate(splits, start=1)]
+    files.write_text(
+        files.dataset_folder(id) / "rows.jsonl", "".join(json.dumps(line) + "\n" for line in lines)
+    )
+    datasets.add(
+        id=id, name="d", source_name="d.jsonl", format="messages", columns=[], rows=25, train_rows=20,
+        held_out_rows=5, problems=[], sha256="0" * 64,
+    )  # fmt: skip
+    return id
+
+
+def _finished_run(tokens_per_second: float, device: str) -> None:
+    job = jobs.add("training", "run", device, base_model_id=catalogue.STARTER_ID, rank=8)
+    claimed = jobs.claim(set())
+    assert claimed is not None
+    jobs.update(job.id, claimed.attempt, tokens_per_second=tokens_per_second)
+    jobs.finish(job.id, claimed.attempt, "finished")
+
+
+def test_estimate_has_the_numbers_of_the_calculator(dataset_id: str) -> None:
+    cost = estimate.estimate(catalogue.STARTER_ID, 8, "auto", dataset_id)
+    saved = savings.savings(catalogue.find(catalogue.STARTER_ID), 8)
+    assert cost["full_parameters"] == saved.full_parameters
+    assert cost["lora_parameters"] == saved.lora_parameters
+    assert cost["reduction"] == saved.reduction
+    assert cost["adapter_bytes"] == saved.adapter_bytes
+    assert cost["memory_bytes"] == cost["memory"]["lora"]["total"] < cost["memory"]["full"]["total"]
+    assert json.loads(json.dumps(cost)) == cost
+
+
+def test_only_the_examples_to_learn_from_take_time(dataset_id: str) -> None:
+    cost = estimate.estimate(catalogue.STARTER_ID, 8, "auto", dataset_id, {"epochs": 2})
+    assert cost["tokens"] == 2 * 20 * (400 // 4 + 2 * 5)
+    expected = estimate.LOADING_SECONDS + cost["tokens"] / cost["tokens_per_second"]
+    assert cost["seconds"] == pytest.approx(expected)
+
+
+def test_limit_of_steps_shortens_the_estimate(dataset_id: str) -> None:
+    settings = {"epochs": 10, "max_steps": 3, "tokens_per_step": 256}
+    assert estimate.estimate(catalogue.STARTER_ID, 8, "auto", dataset_id, settings)["tokens"] == 3 * 256
+
+
+def test_memory_follows_the_tokens_of_a_step(dataset_id: str) -> None:
+    passes = {
+        tokens: estimate.estimate(catalogue.STARTER_ID, 8, "auto", dataset_id, {"tokens_per_step": tokens})
+        for tokens in (16, 1024, 16_384)
+    }
+    assert [cost["tokens_per_pass"] for cost in passes.values()] == [110, 1024, 2048]
+    assert passes[16]["memory_bytes"] < passes[1024]["memory_bytes"] < passes[16_384]["memory_bytes"]
+
+
+def test_without_examples_there_is_no_time(home: Path) -> None:
+    assert estimate.estimate(catalogue.STARTER_ID, 8)["seconds"] is None
+
+
+def test_speed_of_earlier_runs_on_this_device_counts(dataset_id: str) -> None:
+    device = gpu.default_device()
+    assert not estimate.estimate(catalogue.STARTER_ID, 8, "auto", dataset_id)["measured"]
+    _finished_run(1.0, "another device")
+    for speed in (100.0, 300.0, 200.0):
+        _finished_run(speed, device)
+    cost = estimate.estimate(catalogue.STARTER_ID, 8, "auto", dataset_id)
+    assert (cost["measured"], cost["tokens_per_second"]) == (True, 200.0)
+
+
+def test_processor_model_is_the_measured_speed_of_the_starter(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("psutil.cpu_count", lambda logical=True: 2)
+    saved = savings.savings(catalogue.find(catalogue.STARTER_ID), 8)
+    device = gpu.Device("cpu", "Processor", 8 * 10**9, 4 * 10**9)
+    assert estimate.modelled_speed(device, saved) == pytest.approx(400, rel=0.05)
+
+
+def test_longest_matching_gpu_name_decides(home: Path) -> None:
+    saved = savings.savings(catalogue.find(catalogue.STARTER_ID), 8)
+
+    def speed(name: str) -> float:
+        return estimate.modelled_speed(gpu.Device("cuda:0", name, 1, 1), saved)
+
+    assert speed("NVIDIA H100 80GB HBM3") / speed("NVIDIA A100-SXM4-40GB") == pytest.approx(989 / 312)
+    assert speed("NVIDIA L40S") / speed("NVIDIA L4") == pytest.approx(362 / 121)
+    assert speed("A future GPU") > 0
+
+
+@pytest.mark.parametrize(
+    ("share", "words"), [(0.2, "fits easily"), (0.7, "fits"), (0.95, "tight"), (1.2, "does not fit")]
+)
+def test_fit_is_said_in_words(share: float, words: str) -> None:
+    assert estimate.fit_in_words(round(share * 1000), 1000) == words
+
+
+def test_modules_and_layers_of_the_settings_count(home: Path) -> None:
+    part = estimate.estimate(catalogue.STARTER_ID, 8, ["q_proj"], None, {"layers": "0-9"})
+    assert part["lora_parameters"] == 10 * 8 * (576 + 576)
+    fused = estimate.estimate("microsoft/Phi-4-mini-instruct", 8, "query_value")
+    assert "qkv_proj" in fused["note"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("nothing", 8), "no base model"),
+        ((catalogue.STARTER_ID, 0), "rank"),
+        ((catalogue.STARTER_ID, 8, "x_proj"), "x_proj"),
+        ((catalogue.STARTER_ID, 8, "auto", "nodataset"), "nodataset"),
+        ((catalogue.STARTER_ID, 8, "auto", None, {"epochs": -1}), "epochs"),
+    ],
+)
+def test_what_cannot_be_estimated_is_a_sentence(home: Path, arguments: tuple[object, ...], said: str) -> None:
+    with pytest.raises(StudioError, match=said):
+        estimate.estimate(*arguments)  # type: ignore[arg-type]
