@@ -1,0 +1,80 @@
+"""The last step of a job, cut short between any two of its parts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from jobs import finishing
+from storage import adapters, files, jobs
+from storage.errors import StudioError
+from storage.jobs import Job
+
+MADE = {
+    "alpha": 16.0,
+    "target_modules": ["q_proj"],
+    "parameters": 7,
+    "base_weights_sha256": "ba5e",
+    "held_out_loss": None,
+    "best_step": None,
+    "settings": {},
+}
+
+
+@pytest.fixture
+def job(home: Path) -> Job:
+    """A claimed job whose process has left an adapter and a result."""
+    jobs.add("training", "a name", "cpu", dataset_id="d", base_model_id="b", rank=8)
+    job = jobs.claim(set())
+    assert job
+    folder = files.attempt_folder(job.id, job.attempt)
+    files.write_bytes(folder / "adapter" / "adapter_model.safetensors", b"weights")
+    files.write_json(folder / "result.json", {"status": "finished", "adapter": MADE})
+    return job
+
+
+def test_a_crash_after_the_move_is_made_good(job: Job) -> None:
+    folder = files.attempt_folder(job.id, job.attempt)
+    files.publish_folder(folder / "adapter", files.adapter_folder(f"{job.id}-1"))
+    assert finishing.finish(job)
+    assert jobs.get(job.id).adapter_id == adapters.list_all()[0].id
+
+
+def test_a_busy_database_fails_no_job(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    def busy(**_values: object) -> None:
+        raise StudioError("The database is busy.", "Try again in a moment.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(adapters, "add", busy)
+        with pytest.raises(StudioError, match="busy"):
+            finishing.finish(job)
+    assert jobs.get(job.id).status == "running"
+    assert finishing.finish(job)
+    assert jobs.get(job.id).status == "finished" and len(adapters.list_all()) == 1
+
+
+def test_an_old_attempt_finishes_nothing(job: Job) -> None:
+    jobs.requeue(job.id, job.attempt)
+    assert jobs.claim(set())
+    assert not finishing.finish(job)
+    assert jobs.get(job.id).status == "running"
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["{", "{}", json.dumps({"status": "finished", "adapter": {}}), json.dumps({"status": "failed"})],
+)
+def test_a_damaged_result_is_a_failure_in_words(job: Job, content: str) -> None:
+    (files.attempt_folder(job.id, job.attempt) / "result.json").write_text(content)
+    assert finishing.finish(job)
+    ended = jobs.get(job.id)
+    assert ended.status == "failed" and ended.error_message and ended.error_remedy
+    assert adapters.list_all() == []
+
+
+def test_an_adapter_without_weights_is_a_failure(job: Job) -> None:
+    (files.attempt_folder(job.id, job.attempt) / "adapter" / "adapter_model.safetensors").unlink()
+    assert finishing.finish(job)
+    assert jobs.get(job.id).status == "failed" and adapters.list_all() == []

@@ -1,0 +1,61 @@
+"""One job's own process, called directly."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jobs import gpu, run_folder
+from jobs.executors.local import PROJECT_ROOT
+from storage import files
+from tests.jobs.small_jobs import MODULE
+from tests.jobs.waiting import until
+
+
+def start(kind: str, device: str = "cpu", **settings: object) -> subprocess.Popen[bytes]:
+    """A process for the first attempt of the job “job”."""
+    folder = files.run_folder("job")
+    spec = {
+        "job_id": "job",
+        "attempt": 1,
+        "kind": kind,
+        "name": "Foxes",
+        "device": device,
+        "settings": settings,
+    }
+    files.write_json(folder / "job.json", spec)
+    return subprocess.Popen([sys.executable, "-m", MODULE, folder, "1"], cwd=PROJECT_ROOT)
+
+
+def test_of_two_processes_for_one_attempt_one_works(home: Path) -> None:
+    crowd = [start("count", steps=20, seconds=0.05) for _ in range(3)]
+    assert [process.wait() for process in crowd] == [0, 0, 0]
+    events = (files.attempt_folder("job", 1) / "events.jsonl").read_text().splitlines()
+    assert len(events) == 1 + 1 + 20  # waiting for the device, the number of steps, the steps
+    assert run_folder.result_of(files.attempt_folder("job", 1)) == {"status": "finished"}
+
+
+def test_sigterm_ends_a_job_with_a_result(home: Path) -> None:
+    process = start("count", steps=500, seconds=0.1)
+    until(lambda: (files.attempt_folder("job", 1) / "events.jsonl").exists())
+    process.terminate()
+    assert process.wait() == 0
+    assert run_folder.result_of(files.attempt_folder("job", 1)) == {"status": "stopped"}
+
+
+def test_a_job_holds_its_device_and_a_fetch_holds_none(home: Path) -> None:
+    process = start("sleep", seconds=2.0)
+    until(lambda: gpu.holder("cpu") == "the job “Foxes”")
+    process.wait()
+    assert gpu.holder("cpu") is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux's out-of-memory killer")
+def test_the_system_ends_the_job_before_the_page(home: Path) -> None:
+    process = start("sleep", "network", seconds=2.0)
+    score = Path(f"/proc/{process.pid}/oom_score_adj")
+    assert until(lambda: score.read_text().strip() == "500")
+    assert process.wait() == 0

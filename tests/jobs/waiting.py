@@ -1,0 +1,50 @@
+"""Waiting for other processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from storage import jobs
+from storage.jobs import Job
+
+Found = TypeVar("Found")
+
+
+def until(look: Callable[[], Found], seconds: float = 60.0) -> Found:
+    """The first true value of `look`."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := look():
+            return found
+        time.sleep(0.05)
+    raise AssertionError("it did not happen in time")
+
+
+def ended(job_id: str, seconds: float = 60.0) -> Job:
+    """The job once it has ended."""
+
+    def look() -> Job | None:
+        job = jobs.get(job_id)
+        return job if job.finished_at is not None else None
+
+    return until(look, seconds)
+
+
+def at_step(job_id: str, step: int) -> Job:
+    """The job once it has reached a step."""
+
+    def look() -> Job | None:
+        job = jobs.get(job_id)
+        assert job.finished_at is None, job
+        return job if job.step >= step else None
+
+    return until(look)
+
+
+def kill(pid: int) -> None:
+    """kill -9."""
+    os.kill(pid, signal.SIGKILL)
