@@ -1,0 +1,182 @@
+"""The model server: a process of its own that keeps one base model in memory and answers with it.
+
+It listens on this machine only, for whoever holds the token in model-server.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import hmac
+import json
+import os
+import secrets
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Annotated, Any
+
+import uvicorn
+from fastapi import Depends, FastAPI, Header, HTTPException
+from fastapi.responses import StreamingResponse
+
+from jobs import gpu, locks
+from jobs.executors import processes
+from jobs.serving import address
+from jobs.serving.address import Address
+from jobs.serving.resident import Generation, Resident
+from jobs.serving.schema import ALREADY_RUNNING, TOKEN_HEADER, GenerationRequest, ServerStatus
+from storage import config, files
+from storage.errors import StudioError
+
+IDLE_SECONDS = 15 * 60.0
+SNAPSHOT_SECONDS = 1 / 15
+
+
+class ModelServer:
+    """Lets one request after the other use the resident model, and streams what it writes."""
+
+    def __init__(self, resident: Resident) -> None:
+        self.resident = resident
+        # One thread for everything that touches the model: its queue is the requests' turn.
+        self._model_thread = ThreadPoolExecutor(1, "model")
+        self._open: list[Generation] = []
+        self.last_used = time.monotonic()
+
+    def status(self) -> ServerStatus:
+        """What is loaded, and how many requests are answered or wait."""
+        return ServerStatus(
+            pid=os.getpid(),
+            device=self.resident.device,
+            base_model_id=self.resident.base_model_id,
+            adapters=sorted(self.resident.adapters),
+            base_loads=self.resident.base_loads,
+            generating=any(generation.started for generation in self._open),
+            waiting=sum(not generation.started for generation in self._open),
+        )
+
+    async def stream(self, request: GenerationRequest) -> AsyncIterator[bytes]:
+        """One JSON line for each snapshot of all sides; a problem is a last line {"error": …}."""
+        generation = Generation(request)
+        self._open.append(generation)
+        future = asyncio.get_running_loop().run_in_executor(
+            self._model_thread, self.resident.answer, generation
+        )
+        sent, ended = None, False
+        try:
+            while not ended:
+                await asyncio.wait([future], timeout=SNAPSHOT_SECONDS)
+                # Asked before the answers are read: what the end brought is always sent.
+                ended = future.done()
+                if generation.answers is not sent:
+                    sent = generation.answers
+                    yield _line({"answers": sent})
+            try:
+                await future
+            except StudioError as error:
+                yield _line({"error": error.as_json()})
+        finally:
+            # Also reached when the caller hangs up: nobody reads on, so nothing more is written.
+            generation.stop.set()
+            future.cancel()
+            self._open.remove(generation)
+            self.last_used = time.monotonic()
+
+    def stop(self) -> bool:
+        """End the running generation within a token; those who wait get their turn."""
+        running = [generation for generation in self._open if generation.started]
+        for generation in running:
+            generation.stop.set()
+        return bool(running)
+
+    async def free(self) -> None:
+        """Give the device back within a token; whoever is being answered or waits is told why."""
+        for generation in self._open:
+            generation.given_up = True
+            generation.stop.set()
+        await asyncio.get_running_loop().run_in_executor(self._model_thread, self.resident.free)
+
+    def idle_seconds(self) -> float:
+        """How long nobody has asked anything."""
+        return 0.0 if self._open else time.monotonic() - self.last_used
+
+
+def build(server: ModelServer, own: Address, end: asyncio.Event) -> FastAPI:
+    """The routes; each asks for the token, and for the Host that no page from elsewhere can fake."""
+    hosts = {f"{name}:{own.port}" for name in ("127.0.0.1", "localhost")}
+
+    def admit(host: Annotated[str, Header()], token: Annotated[str, Header(alias=TOKEN_HEADER)] = "") -> None:
+        if host not in hosts or not hmac.compare_digest(token.encode(), own.token.encode()):
+            raise HTTPException(403, "Only the studio of this data folder may ask this server.")
+
+    app = FastAPI(
+        dependencies=[Depends(admit)], docs_url=None, redoc_url=None, openapi_url=None, title="Model server"
+    )
+
+    @app.get("/status", response_model=None)
+    async def status() -> ServerStatus:
+        return server.status()
+
+    @app.post("/generate")
+    async def generate(request: GenerationRequest) -> StreamingResponse:
+        return StreamingResponse(server.stream(request), media_type="application/x-ndjson")
+
+    @app.post("/stop")
+    async def stop() -> dict[str, bool]:
+        return {"stopped": server.stop()}
+
+    @app.post("/free")
+    async def free() -> dict[str, bool]:
+        await server.free()
+        if server.resident.device != "cpu":
+            # The driver keeps a few hundred MB for as long as the process lives.
+            end.set()
+        return {"ends": end.is_set()}
+
+    return app
+
+
+async def serve(own: Address, listening: socket.socket, device: str, idle_seconds: float) -> None:
+    """Answer until idle, told to end, or given back a GPU; then take the address away."""
+    end = asyncio.Event()
+    server = ModelServer(Resident(device))
+    # Nothing is logged of the requests: prompts belong to the user.
+    settings = uvicorn.Config(build(server, own, end), log_level="warning", timeout_graceful_shutdown=3)
+    web = uvicorn.Server(settings)
+    running = asyncio.create_task(web.serve(sockets=[listening]))
+    address.write(own)
+    while not (running.done() or end.is_set() or server.idle_seconds() > idle_seconds):
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(end.wait(), timeout=min(1.0, idle_seconds))
+    address.remove()
+    web.should_exit = True
+    await running
+
+
+def main() -> int:
+    """Start from the command line; one server for a data folder."""
+    parser = argparse.ArgumentParser(prog="python -m jobs.serving.server", description=__doc__)
+    parser.add_argument("--data-dir", required=True, type=Path)
+    parser.add_argument("--idle-seconds", type=float, default=IDLE_SECONDS)
+    arguments = parser.parse_args()
+    config.use(config.from_environment(arguments.data_dir))
+    lock = locks.take(files.lock_path("model-server"))
+    if lock is None:
+        return ALREADY_RUNNING
+    with lock, socket.create_server(("127.0.0.1", 0)) as listening:
+        own = Address(processes.own_handle(), listening.getsockname()[1], secrets.token_urlsafe(32))
+        asyncio.run(serve(own, listening, gpu.default_device(), arguments.idle_seconds))
+    return 0
+
+
+def _line(content: Any) -> bytes:
+    # Escaped to ASCII: an answer may hold characters that readers take for line ends.
+    return json.dumps(content).encode() + b"\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""What each side of a comparison is asked: the same prompt, with what belongs to that side around it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from jobs.datasets.rows import load_rows
+from jobs.serving.schema import SideRequest
+from storage import adapters, files
+from storage.errors import StudioError
+
+SHOTS = 3
+
+Messages = list[dict[str, str]]
+
+
+def shared_system(dataset_id: str) -> str | None:
+    """The system message that all training rows begin with; None when they differ or the dataset is gone.
+
+    An adapter learned its answers behind this message, so it is asked behind it too.
+    """
+    if not dataset_id or not files.dataset_folder(dataset_id).exists():
+        return None
+    found = {_system_of(row["messages"]) for row in load_rows(dataset_id, "train")}
+    return found.pop() if len(found) == 1 else None
+
+
+def behind(messages: Messages, system: str | None) -> Messages:
+    """The conversation behind `system`, unless it brings a system message of its own."""
+    if not system or _system_of(messages) is not None:
+        return messages
+    return [{"role": "system", "content": system}, *messages]
+
+
+def with_system(messages: Messages, system: str) -> Messages:
+    """The conversation behind `system` in place of its own; "" leaves none."""
+    return behind([turn for turn in messages if turn["role"] != "system"], system)
+
+
+def shots(dataset_id: str, count: int = SHOTS, seed: int = 0) -> Messages:
+    """The turns of `count` training rows, drawn by `seed`, to be shown before the prompt (few-shot)."""
+    rows = load_rows(dataset_id, "train")
+    drawn = random.Random(seed).sample(rows, min(count, len(rows)))
+    return [turn for row in drawn for turn in row["messages"] if turn["role"] != "system"]
+
+
+def conversation(prompt: str | Messages) -> Messages:
+    """A prompt as a conversation that waits for an answer.
+
+    Raises: StudioError when there is nothing to answer.
+    """
+    messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+    if not messages or messages[-1]["role"] != "user" or not messages[-1]["content"].strip():
+        raise StudioError("The prompt is empty.", "Write what the model should answer.")
+    return messages
+
+
+def requests_for(
+    sides: Sequence[str], adapter: adapters.Adapter | None, base_model_id: str, messages: Messages
+) -> list[SideRequest]:
+    """One request for each side, in the order of `sides`.
+
+    Raises: StudioError when a side needs an adapter that is not given, or is one made for another base model.
+    """
+    requests = []
+    for side in sides:
+        asked, answering = messages, None
+        if side == "base":
+            label = "Base model"
+        elif side == "few_shot":
+            examples = shots(_given(adapter, side).dataset_id)
+            asked = _before_the_prompt(messages, examples)
+            label = f"Base model + {sum(turn['role'] == 'assistant' for turn in examples)} examples"
+        else:
+            answering = _given(adapter, side) if side == "adapted" else adapters.get(side)
+            label = answering.name
+            if answering.base_model_id != base_model_id:
+                raise StudioError(
+                    f"The adapter “{label}” was made for the base model {answering.base_model_id}, "
+                    f"not for {base_model_id}.",
+                    "Compare adapters of the same base model.",
+                )
+        adapter_id = answering.id if answering is not None else None
+        requests.append(SideRequest(side=side, label=label, adapter_id=adapter_id, messages=asked))
+    return requests
+
+
+def _given(adapter: adapters.Adapter | None, side: str) -> adapters.Adapter:
+    if adapter is None:
+        raise StudioError(f"The side {side} needs an adapter.", "Choose an adapter first.")
+    return adapter
+
+
+def _before_the_prompt(messages: Messages, examples: Messages) -> Messages:
+    start = 0 if _system_of(messages) is None else 1
+    return messages[:start] + examples + messages[start:]
+
+
+def _system_of(messages: Messages) -> str | None:
+    return messages[0]["content"] if messages and messages[0]["role"] == "system" else None

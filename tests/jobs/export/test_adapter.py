@@ -1,0 +1,99 @@
+"""The zip that leaves the studio: plain `peft` loads it, and nothing of this machine is in it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from jobs.export.adapter import adapter_zip
+from jobs.serving import client
+from jobs.serving.schema import CompareSettings
+from storage import config, evaluations, files
+from storage.errors import StudioError
+from tests.jobs.serving.parts import ADAPTERS, SYSTEM, add_adapter
+
+TOKENS = 12
+
+
+def unpacked(adapter_id: str, target: Path) -> Path:
+    with zipfile.ZipFile(adapter_zip(adapter_id)) as archive:
+        archive.extractall(target)
+    return target
+
+
+def test_plain_peft_gives_the_answer_of_the_adapted_side(base_model_id, tiny_model, tmp_path):
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    settings = CompareSettings(sides=("adapted",), max_new_tokens=TOKENS)
+    ours = client.compare_all(ADAPTERS[0], "Row 3?", settings)[0]["text"]
+    model = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(tiny_model), unpacked(ADAPTERS[0], tmp_path)
+    )
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": "Row 3?"}]
+    prompt = tokenizer.apply_chat_template(
+        messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
+    )
+    answer = model.generate(**prompt, max_new_tokens=TOKENS, do_sample=False)
+    theirs = tokenizer.decode(answer[0, prompt["input_ids"].shape[1] :], skip_special_tokens=True)
+    assert ours and theirs == ours
+
+
+def test_the_script_in_the_zip_runs(base_model_id, tiny_model, tmp_path):
+    script = unpacked(ADAPTERS[0], tmp_path) / "load_adapter.py"
+    done = subprocess.run([sys.executable, script, tiny_model], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+def test_the_same_adapter_gives_the_same_bytes(base_model_id):
+    first, second = adapter_zip(ADAPTERS[0]), adapter_zip(ADAPTERS[0])
+    assert first != second
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_no_path_of_this_machine_leaves_it(base_model_id, tiny_model, tmp_path):
+    folder = unpacked(ADAPTERS[0], tmp_path / "out")
+    assert str(tiny_model) in (files.adapter_folder(ADAPTERS[0]) / "adapter_config.json").read_text()
+    for path in folder.iterdir():
+        content = path.read_bytes()
+        assert str(tiny_model.parent).encode() not in content, path.name
+        assert str(config.current().data_dir).encode() not in content, path.name
+
+
+def test_an_adapter_of_the_starter_names_it_as_the_hub_does(base_model_id, tiny_model, tmp_path):
+    add_adapter("dptr4444", "starter", tiny_model, 4)
+    folder = unpacked("dptr4444", tmp_path)
+    hub_id = "HuggingFaceTB/SmolLM2-135M-Instruct"
+    assert json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] == hub_id
+    assert f'base_model: "{hub_id}"' in (folder / "README.md").read_text()
+    assert hub_id in (folder / "load_adapter.py").read_text()
+
+
+def test_the_card_says_where_the_adapter_came_from_and_how_it_did(base_model_id, tmp_path):
+    score = {"passed": 3, "rows": 4, "rate": 0.75, "low": 0.3, "high": 0.95}
+    card = {
+        "verdict": {"code": "works", "sentence": "It works."},
+        "sides": [{"side": "adapted", "label": "Numbers 1"}],
+        "rules": [{"name": "valid_json", "words": "valid JSON", "sides": {"adapted": score}}],
+    }
+    evaluations.add(ADAPTERS[1], card)
+    text = (unpacked(ADAPTERS[1], tmp_path) / "README.md").read_text()
+    for fact in ("“Numbers”, 12 rows", "| seed | 1 |", "| rank | 4 |", "It works.", "75% (30% to 95%)"):
+        assert fact in text
+    import yaml
+
+    assert yaml.safe_load(text.split("---")[1])["library_name"] == "peft"
+
+
+def test_an_adapter_without_its_weights_is_named(base_model_id, tiny_model):
+    add_adapter("dptr5555", base_model_id, tiny_model, 5)
+    (files.adapter_folder("dptr5555") / "adapter_model.safetensors").unlink()
+    with pytest.raises(StudioError, match=r"“Numbers 5” has lost its file adapter_model.safetensors"):
+        adapter_zip("dptr5555")
