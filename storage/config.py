@@ -6,8 +6,6 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import platformdirs
-
 
 @dataclass(frozen=True)
 class Config:
@@ -24,13 +22,19 @@ _current: Config | None = None
 def from_environment(data_dir: Path | str | None = None, database_url: str | None = None) -> Config:
     """The configuration: arguments first, then LORA_TAILOR_HOME and LORA_TAILOR_PASSWORD, then defaults."""
     chosen = data_dir or os.environ.get("LORA_TAILOR_HOME")
-    folder = Path(chosen) if chosen else platformdirs.user_data_path("lora-tailor", appauthor=False)
-    folder = folder.expanduser().resolve()
+    folder = (Path(chosen) if chosen else _user_data_folder()).expanduser().resolve()
     return Config(
         data_dir=folder,
         database_url=database_url or f"sqlite:///{folder / 'studio.db'}",
         password=os.environ.get("LORA_TAILOR_PASSWORD") or None,
     )
+
+
+def _user_data_folder() -> Path:
+    # Here, since a machine that only trains has a data folder of its own and no need of this package.
+    import platformdirs
+
+    return platformdirs.user_data_path("lora-tailor", appauthor=False)
 
 
 def use(config: Config) -> None:

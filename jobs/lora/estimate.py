@@ -64,11 +64,10 @@ def estimate(
     )
     device = gpu.devices()[0]
     tokens_per_pass = _tokens_per_pass(fitted) if lengths else memory.USUAL_TOKENS
+    precision = memory.number_format(device.id, fitted.precision)
     full, lora = memory.both(
-        model, rank, fitted.target_modules, fitted.layers,
-        tokens=tokens_per_pass,
-        precision=memory.number_format(device.id, fitted.precision),
-    )  # fmt: skip
+        model, rank, fitted.target_modules, fitted.layers, tokens=tokens_per_pass, precision=precision
+    )
     speed = measured_speed(model.id, device.id)
     tokens_per_second = speed or modelled_speed(device, saved)
     tokens = _tokens_in_all(fitted, lengths)
@@ -83,6 +82,7 @@ def estimate(
         "fits": fit_in_words(lora.total, device.memory_bytes),
         "tokens": tokens,
         "tokens_per_pass": tokens_per_pass,
+        "precision": precision,
         "tokens_per_second": tokens_per_second,
         "measured": speed is not None,
         "device": device.name,

@@ -1,0 +1,217 @@
+"""Sides differ by weights only: what a row answers depends on nothing else in its batch."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+
+from jobs.generation.base import number_format
+from jobs.generation.engine import Delta, Engine, Request
+from storage.errors import StudioError
+
+QUESTIONS = [
+    "the quick brown fox",
+    "who answers?",
+    "a much longer question about the user and the assistant in JSON",
+]
+
+
+def messages(text: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": text}]
+
+
+def save_adapter(model_folder: Path, folder: Path, seed: int, size: float) -> Path:
+    """A LoRA adapter with random matrices of the given size."""
+    model = AutoModelForCausalLM.from_pretrained(model_folder)
+    peft = get_peft_model(
+        model, LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj", "down_proj"])
+    )
+    torch.manual_seed(seed)
+    for name, value in peft.named_parameters():
+        if "lora_" in name:
+            value.data.normal_(0, size)
+    peft.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def adapters(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("adapters")
+    return {
+        "huge": save_adapter(tiny_model, folder / "huge", 1, 30.0),
+        "small": save_adapter(tiny_model, folder / "small", 2, 0.3),
+    }
+
+
+@pytest.fixture
+def engine(tiny_model: Path, adapters: dict[str, Path]) -> Engine:
+    engine = Engine(tiny_model, "cpu", "fp32")
+    for name, folder in adapters.items():
+        engine.load_adapter(name, folder)
+    return engine
+
+
+def answers(engine: Engine, requests: list[Request], **options) -> list[list[Delta]]:
+    """All deltas of each request."""
+    rows: list[list[Delta]] = [[] for _ in requests]
+    for deltas in engine.generate(requests, **{"max_new_tokens": 12, **options}):
+        for delta in deltas:
+            rows[delta.row].append(delta)
+    return rows
+
+
+def texts(rows: list[list[Delta]]) -> list[str]:
+    return ["".join(delta.text for delta in row) for row in rows]
+
+
+def base_only(tiny_model: Path, questions: list[str], **options) -> list[str]:
+    engine = Engine(tiny_model, "cpu", "fp32")
+    return [texts(answers(engine, [Request("base", None, messages(q))], **options))[0] for q in questions]
+
+
+def test_base_rows_are_the_base_models_own_answers_beside_a_huge_adapter(
+    engine: Engine, tiny_model: Path
+) -> None:
+    requests = [Request("base", None, messages(q)) for q in QUESTIONS]
+    requests += [Request("adapted", "huge", messages(q)) for q in QUESTIONS]
+    together = texts(answers(engine, requests))
+    assert together[:3] == base_only(tiny_model, QUESTIONS)
+    assert together[3:] != together[:3]
+
+
+def test_adapted_rows_equal_pefts_own_generate(
+    engine: Engine, tiny_model: Path, adapters: dict[str, Path]
+) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    peft = PeftModel.from_pretrained(model, adapters["small"]).eval()
+    requests = [Request("small", "small", messages(q)) for q in QUESTIONS]
+    requests.append(Request("huge", "huge", messages(QUESTIONS[0])))
+    ours = texts(answers(engine, requests))
+    for question, text in zip(QUESTIONS, ours, strict=False):
+        prompt = torch.tensor([engine.chat.prompt_ids(messages(question))])
+        mask = torch.ones_like(prompt)
+        theirs = peft.generate(input_ids=prompt, attention_mask=mask, max_new_tokens=12, do_sample=False)
+        new = [i for i in theirs[0, prompt.shape[1] :].tolist() if i not in engine.chat.stop_ids]
+        assert text == engine.chat.decode(new)
+
+
+def test_rows_of_different_lengths_equal_solo_runs(engine: Engine) -> None:
+    requests = [Request(q, "small", messages(q)) for q in QUESTIONS]
+    solo = [texts(answers(engine, [request]))[0] for request in requests]
+    assert texts(answers(engine, requests)) == solo
+
+
+def test_a_row_that_ends_leaves_the_others_as_they_were(engine: Engine) -> None:
+    requests = [Request(q, None, messages(q)) for q in QUESTIONS]
+    whole = answers(engine, requests)
+    # Let the second answer end at its fourth token, as if the model had said so.
+    fourth = engine.chat._tokenizer.encode(texts(whole)[1], add_special_tokens=False).ids[3]
+    seen_elsewhere = [texts(whole)[0], texts(whole)[2]]
+    engine.chat.stop_ids = frozenset({fourth})
+    ended = answers(engine, requests)
+    assert ended[1][-1].finish_reason == "stop"
+    for before, after in zip(seen_elsewhere, [texts(ended)[0], texts(ended)[2]], strict=True):
+        assert before.startswith(after)
+
+
+def test_equal_weights_draw_equal_answers_and_seeds_differ(engine: Engine) -> None:
+    twins = [Request("a", None, messages(QUESTIONS[0])), Request("b", None, messages(QUESTIONS[0]))]
+    first = texts(answers(engine, twins, temperature=1.0, seed=1))
+    assert first[0] == first[1]
+    assert texts(answers(engine, twins, temperature=1.0, seed=1)) == first
+    assert texts(answers(engine, twins, temperature=1.0, seed=2)) != first
+
+
+def test_strength_scales_live_and_is_restored(engine: Engine, tiny_model: Path) -> None:
+    request = [Request("adapted", "huge", messages(QUESTIONS[0]))]
+    full = texts(answers(engine, request))
+    assert texts(answers(engine, request, strength=0.0)) == base_only(tiny_model, QUESTIONS[:1])
+    half = engine.generate(request, max_new_tokens=12, strength=0.5)
+    next(half)
+    half.close()
+    assert texts(answers(engine, request)) == full
+
+
+def test_stopping_ends_within_a_token(engine: Engine) -> None:
+    asked = iter([False, False, True])
+    rows = answers(
+        engine, [Request("base", None, messages(q)) for q in QUESTIONS], should_stop=lambda: next(asked)
+    )
+    assert {row[-1].finish_reason for row in rows} <= {"stopped", "stop"}
+    assert max(row[-1].tokens for row in rows) == 3
+
+
+def test_half_a_character_waits_for_its_rest(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    fox = engine.chat._tokenizer.encode("a🦊b", add_special_tokens=False).ids
+    script = iter(fox)
+    monkeypatch.setattr("jobs.generation.engine._choose", lambda *_: torch.tensor([next(script)]))
+    rows = answers(engine, [Request("base", None, messages("?"))], max_new_tokens=len(fox))
+    assert texts(rows) == ["a🦊b"]
+    assert all("\ufffd" not in delta.text for delta in rows[0])
+    assert rows[0][-1].tokens == len(fox) and rows[0][-1].finish_reason == "length"
+
+
+def test_the_last_adapter_off_leaves_the_plain_base(engine: Engine, tiny_model: Path) -> None:
+    engine.unload_adapter("huge")
+    request = Request("small", "small", messages(QUESTIONS[0]))
+    assert texts(answers(engine, [request, Request("base", None, messages(QUESTIONS[1]))]))[1:] == base_only(
+        tiny_model, QUESTIONS[1:2]
+    )
+    engine.unload_adapter("small")
+    assert not any("lora" in name for name, _ in engine._model.named_modules())
+    assert texts(answers(engine, [Request("base", None, messages(QUESTIONS[0]))])) == base_only(
+        tiny_model, QUESTIONS[:1]
+    )
+
+
+def test_an_adapter_of_another_model_is_refused_and_named(tiny_model: Path, tmp_path: Path) -> None:
+    config = copy.deepcopy(LlamaConfig.from_pretrained(tiny_model))
+    config.hidden_size, config.intermediate_size = 16, 32
+    other = tmp_path / "other-model"
+    LlamaForCausalLM(config).save_pretrained(other)
+    folder = save_adapter(other, tmp_path / "adapter", 0, 0.1)
+    engine = Engine(tiny_model, "cpu", "fp32")
+    with pytest.raises(StudioError, match=r"made for .*other-model"):
+        engine.load_adapter("x", folder)
+    assert texts(answers(engine, [Request("base", None, messages(QUESTIONS[0]))])) == base_only(
+        tiny_model, QUESTIONS[:1]
+    )
+    (folder / "adapter_model.safetensors").write_bytes(b"not weights")
+    with pytest.raises(StudioError, match="cannot be read"):
+        engine.load_adapter("x", folder)
+
+
+def test_hashes_name_the_weights(engine: Engine) -> None:
+    base = engine.weights_of(None)
+    assert len(base) == 8
+    assert engine.weights_of("huge").startswith(f"{base}+") and len(engine.weights_of("huge")) == 17
+    assert engine.weights_of("huge") != engine.weights_of("small")
+
+
+def test_a_prompt_beyond_the_context_is_refused_and_answers_end_at_it(engine: Engine) -> None:
+    with pytest.raises(StudioError, match="512"):
+        list(engine.generate([Request("base", None, messages("x y " * 600))]))
+    prompt_tokens = len(engine.chat.prompt_ids(messages("x" * 480)))
+    row = answers(engine, [Request("base", None, messages("x" * 480))], max_new_tokens=100)[0]
+    assert row[-1].finish_reason == "length" and row[-1].tokens == 512 - prompt_tokens
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path: Path, tiny_model: Path) -> None:
+    folder = tmp_path / "empty-model"
+    folder.mkdir()
+    (folder / "tokenizer.json").write_text((tiny_model / "tokenizer.json").read_text())
+    (folder / "config.json").write_text(json.dumps({"model_type": "unheard-of"}))
+    with pytest.raises(StudioError, match="empty-model"):
+        Engine(folder, "cpu")
+
+
+def test_nf4_needs_an_nvidia_gpu() -> None:
+    with pytest.raises(StudioError, match="NVIDIA"):
+        number_format("cpu", "nf4")
+    assert number_format("cpu", "fp32") == torch.float32
