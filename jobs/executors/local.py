@@ -32,6 +32,7 @@ class LocalExecutor:
                 child = subprocess.Popen(
                     command,
                     cwd=PROJECT_ROOT,
+                    env=processes.computing_environment(),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,

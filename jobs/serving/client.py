@@ -180,6 +180,7 @@ def _start() -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             command,
             cwd=PROJECT_ROOT,
+            env=processes.computing_environment(),
             stdin=subprocess.DEVNULL,
             stdout=words,
             stderr=subprocess.STDOUT,

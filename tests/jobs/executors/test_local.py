@@ -76,3 +76,10 @@ def test_a_job_has_its_own_session_and_writes_to_the_log(tmp_path: Path) -> None
 def test_a_process_that_cannot_be_started_is_said_in_words(tmp_path: Path) -> None:
     with pytest.raises(StudioError, match="could not be started"):
         LocalExecutor().start(tmp_path / "missing", 1)
+
+
+def test_the_threads_of_a_job_sleep_while_they_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    assert processes.computing_environment()["OMP_WAIT_POLICY"] == "PASSIVE"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")  # whoever says otherwise knows the machine
+    assert processes.computing_environment()["OMP_WAIT_POLICY"] == "ACTIVE"
