@@ -1,0 +1,119 @@
+// The live picture of one run: asks for the new points once a second and extends the chart in place,
+// so zoom and hover survive. Words come from the page's own table (data-words); numbers arrive as in charts.points_json.
+(() => {
+  const SMOOTH = 0.75, MOST = 5000, OPEN = ["queued", "running", "stopping"];
+  const css = (name) => getComputedStyle(document.querySelector(".gradio-container") || document.body).getPropertyValue(name).trim();
+  const number = new Intl.NumberFormat("en-GB");
+
+  window.studioDuration = (seconds) => {
+    if (seconds < 1.5) return "a second";
+    if (seconds < 90) return `${Math.round(seconds)} seconds`;
+    if (seconds < 5400) { const m = Math.round(seconds / 60); return m === 1 ? "a minute" : `${m} minutes`; }
+    return `${(seconds / 3600).toFixed(1)} hours`;
+  };
+  const bytes = (n) => n >= 1e9 ? `${(n / 1e9).toFixed(1)} GB` : n >= 1e6 ? `${Math.round(n / 1e6)} MB` : `${Math.round(n / 1e3)} kB`;
+
+  const follow = (root) => {
+    const run = root.dataset.run, words = JSON.parse(root.dataset.words);
+    const chart = root.querySelector(".chart"), part = (name) => root.querySelector(`[data-part=${name}]`);
+    let cursor = 0, drawn = false, ema = null, held = [], lossCount = 0, best = null, failures = 0, phaseSeen = null;
+
+    const layout = () => ({
+      height: root.clientWidth < 500 ? 260 : 340, margin: { l: 44, r: 12, t: 8, b: 38 }, showlegend: false,
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", hovermode: "x", dragmode: "zoom",
+      font: { color: css("--ink-soft"), size: 12 }, uirevision: run,
+      xaxis: { title: { text: "step" }, gridcolor: css("--line"), zeroline: false, rangemode: "tozero" },
+      yaxis: { gridcolor: css("--line"), zeroline: false, title: { text: "loss" } },
+    });
+    const smooth = (points) => points.map(([, y]) => y == null ? ema : (ema = ema == null ? y : SMOOTH * ema + (1 - SMOOTH) * y));
+    const findBest = () => held.reduce((low, point) => point[1] != null && (!low || point[1] < low[1]) ? point : low, null);
+    const xs = (points) => points.map((p) => p[0]), ys = (points) => points.map((p) => p[1]);
+
+    const draw = (data) => {
+      ema = null; held = data.h || []; best = findBest(); lossCount = data.l.length;
+      const accent = css("--adapter");
+      Plotly.react(chart, [
+        { x: xs(data.l), y: ys(data.l), mode: "lines+markers", marker: { size: 4, color: accent }, line: { color: accent, width: 1 }, opacity: 0.3, name: "training", hoverinfo: "skip" },
+        { x: xs(data.l), y: smooth(data.l), mode: "lines", line: { color: accent, width: 2.5 }, name: "training, smoothed", hovertemplate: "training %{y:.3f}<extra></extra>" },
+        { x: xs(held), y: ys(held), mode: "lines+markers", line: { color: css("--base"), width: 2, dash: "dash" }, marker: { size: 6, color: css("--base") }, name: "held-out", hovertemplate: "held-out %{y:.3f}<extra></extra>" },
+        { x: best ? [best[0]] : [], y: best ? [best[1]] : [], mode: "markers", marker: { symbol: "diamond", size: 13, color: accent, line: { color: css("--card"), width: 2 } }, name: "best", cliponaxis: false, hovertemplate: "best so far %{y:.3f}<extra></extra>" },
+      ], layout(), { displayModeBar: false, responsive: true });
+      drawn = true;
+    };
+    const extend = (data) => {
+      const l = data.l || [], h = data.h || [];
+      if (l.length) { Plotly.extendTraces(chart, { x: [xs(l), xs(l)], y: [ys(l), smooth(l)] }, [0, 1]); lossCount += l.length; }
+      if (h.length) {
+        held = held.concat(h); best = findBest();
+        Plotly.extendTraces(chart, { x: [xs(h)], y: [ys(h)] }, [2]);
+        if (best) Plotly.restyle(chart, { x: [[best[0]]], y: [[best[1]]] }, [3]);
+      }
+      if (lossCount > MOST) { cursor = 0; drawn = false; }
+    };
+
+    // The verdict on the curve in one word of the page's table; the numbers stay in the chart.
+    const verdict = (data) => {
+      if (data.q !== "running") return data.q;
+      if (!data.s) return "preparing";
+      if (held.length < 3) return "early";
+      const last = held[held.length - 1][1], first = held[0][1];
+      if (last > best[1] * 1.03 && best[0] < held[held.length - 1][0]) return "memorising";
+      return best[1] < first * 0.98 ? "learning" : "flat";
+    };
+    const setText = (name, text) => { const node = part(name); if (node && node.textContent !== text) node.textContent = text; };
+
+    const show = (data) => {
+      const open = OPEN.includes(data.q);
+      let sentence = words[verdict(data)] || "";
+      if (open && data.e != null && data.s) sentence += ` About ${studioDuration(data.e)} left.`;
+      const answer = document.querySelector("#answer .answer");
+      if (answer && answer.dataset.said !== sentence) { answer.textContent = sentence; answer.dataset.said = sentence; }
+      setText("step", data.t ? `Step ${number.format(data.s)} of ${number.format(data.t)}` : words.step_unknown);
+      const share = data.b ? data.b[0] / data.b[1] : data.t ? data.s / data.t : 0;
+      const meter = part("meter");
+      meter.firstElementChild.style.width = `${Math.min(100, 100 * share)}%`;
+      meter.setAttribute("aria-valuenow", Math.round(100 * share));
+      setText("speed", [data.k && `${number.format(data.k)} tokens/s`, data.r && `${data.r} steps/s`].filter(Boolean).join(" · "));
+      let now = open ? data.p || "" : "";
+      if (data.b && data.b[1] > 1e5) {
+        if (!phaseSeen || phaseSeen.words !== data.p) phaseSeen = { words: data.p, at: Date.now(), from: data.b[0] };
+        const rate = (data.b[0] - phaseSeen.from) / ((Date.now() - phaseSeen.at) / 1000);
+        now += ` ${bytes(data.b[0])} of ${bytes(data.b[1])}` + (rate > 0 ? `, about ${studioDuration((data.b[1] - data.b[0]) / rate)} left` : "");
+      }
+      setText("now", now);
+      if (best) setText("best", `${best[1].toFixed(3)} at step ${number.format(best[0])}`);
+      if (!open && root.dataset.status !== data.q) {  // buttons are Gradio's: let it redraw what a finished run offers
+        root.dataset.status = data.q;
+        root.dispatchEvent(new CustomEvent("run-ended", { bubbles: true }));
+      }
+      return open;
+    };
+
+    const tick = async () => {
+      if (!root.isConnected) return;
+      let again = true;
+      if (!document.hidden && root.offsetParent && window.Plotly) {
+        try {
+          const answer = await fetch(`/runs/${run}/points?after=${cursor}`);
+          if (!answer.ok) throw new Error(answer.status);
+          const data = await answer.json();
+          cursor = data.c; failures = 0; setText("connection", "");
+          drawn ? extend(data) : draw({ l: [], ...data });
+          again = show(data);
+          if (!drawn) { cursor = 0; again = true; }
+        } catch (error) {
+          if (++failures > 1) setText("connection", words.connection);
+        }
+      }
+      if (again) setTimeout(tick, document.hidden ? 2000 : 1000);
+    };
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { if (drawn) { cursor = 0; drawn = false; tick(); } });
+    tick();
+  };
+
+  // Gradio puts the run's picture into the page when it likes, and may put it there anew.
+  new MutationObserver(() => document.querySelectorAll(".live:not([data-followed])").forEach((root) => {
+    root.dataset.followed = "yes";
+    follow(root);
+  })).observe(document.documentElement, { childList: true, subtree: true });
+})();

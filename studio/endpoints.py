@@ -1,0 +1,105 @@
+"""The public contract: every action as a named endpoint, plain JSON in and out, errors as sentences."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from jobs import queue
+from jobs.base_models import catalogue
+from jobs.datasets import importing
+from jobs.evaluation import scorecard
+from jobs.lora import estimate
+from jobs.serving import client
+from storage import adapters, metrics
+from studio.notices import shown
+
+
+def add_dataset(file: str, name: str) -> dict[str, Any]:
+    """Import a file of examples: {dataset_id, rows, columns, problems}."""
+    dataset = importing.add_dataset(Path(file), name or Path(file).name)
+    return {
+        "dataset_id": dataset.id,
+        "rows": dataset.rows,
+        "columns": dataset.columns,
+        "problems": dataset.problems,
+        "train_rows": dataset.train_rows,
+        "held_out_rows": dataset.held_out_rows,
+    }
+
+
+def base_models() -> list[dict[str, Any]]:
+    """The catalogue and everything on this machine: [{id, name, parameters, licence, available}]."""
+    return [
+        {
+            "id": m.id,
+            "name": m.name,
+            "parameters": m.parameters,
+            "licence": m.licence,
+            "available": m.available,
+        }
+        for m in catalogue.all_models()
+    ]
+
+
+def estimated(
+    base_model_id: str, rank: int, target_modules: Any = "auto", dataset_id: str | None = None
+) -> dict[str, Any]:
+    """What a run would cost: {full_parameters, lora_parameters, reduction, adapter_bytes, memory_bytes, seconds}."""
+    return estimate.estimate(base_model_id, rank, target_modules, dataset_id)
+
+
+def start_job(dataset_id: str, base_model_id: str, rank: int, settings: dict[str, Any]) -> dict[str, str]:
+    """Queue a training run: {job_id}."""
+    return {"job_id": queue.submit_training(dataset_id, base_model_id, rank, settings or {}).id}
+
+
+def job(job_id: str) -> dict[str, Any]:
+    """How a run stands: {status, step, total_steps, loss, held_out_loss, seconds_left, error, adapter_id, …}."""
+    return queue.status(job_id)
+
+
+def metrics_since(job_id: str, since_step: int = -1) -> list[dict[str, Any]]:
+    """The numbers of a run after a step: [{step, name, value}]."""
+    return [{"step": m.step, "name": m.name, "value": m.value} for m in metrics.since(job_id, since_step)]
+
+
+def stop_job(job_id: str) -> dict[str, str]:
+    """Stop a run and keep the best so far: {status}."""
+    return {"status": queue.stop(job_id).status}
+
+
+def compare(adapter_id: str, prompt: str, settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """Answers side by side from one batch: [{side, text, tokens, weights}]."""
+    return client.compare_all(adapter_id, prompt, settings or {})
+
+
+def score(adapter_id: str) -> dict[str, Any]:
+    """Whether it worked, over the held-out rows: {verdict, sides, rules, …}; measured at the first call."""
+    adapters.get(adapter_id)
+    return scorecard.scorecard(adapter_id)
+
+
+FUNCTIONS = {
+    "base_models": base_models,
+    "estimate": estimated,
+    "start_job": start_job,
+    "job": job,
+    "metrics": metrics_since,
+    "stop_job": stop_job,
+    "compare": compare,
+    "scorecard": score,
+}
+
+
+def add() -> None:
+    """Declare the endpoints inside the page's Blocks; they have no place on the page."""
+    # A real file component, since only Gradio's own check keeps a caller from naming a file that was never uploaded.
+    file, name, result = gr.File(visible=False), gr.Textbox(visible=False), gr.JSON(visible=False)
+    gr.Button(visible=False).click(
+        shown(add_dataset), [file, name], [result], api_name="add_dataset", concurrency_limit=2
+    )
+    for api_name, function in FUNCTIONS.items():
+        gr.api(shown(function), api_name=api_name, concurrency_limit=8)

@@ -1,0 +1,70 @@
+"""Runs: everything that was trained or fetched here, newest first."""
+
+from __future__ import annotations
+
+import time
+
+import gradio as gr
+
+from jobs.base_models import catalogue
+from storage import adapters, jobs
+from studio import layout, tables, words
+from studio.charts import OPEN
+from studio.notices import shown
+
+PATH = "/runs"
+PAGE_SIZE = 50
+REFRESH_SECONDS = 3
+
+
+def answer() -> str:
+    """The page's answer in one sentence."""
+    total = len(adapters.list_all())
+    running = jobs.count("running") + jobs.count("stopping")
+    queued = jobs.count("queued")
+    made = layout.strong(words.many(total, "adapter")) if total else "No adapter yet"
+    now = f"{running or 'nothing'} {'is' if running < 2 else 'are'} running"
+    return f"{made}; {now}{f', {queued} waiting' if queued else ''}."
+
+
+def show(number: int) -> tuple[str, str, dict, dict, dict, int]:
+    """Page `number` (from 0) of the runs: answer, table, both buttons, timer, and the number really shown."""
+    found = jobs.list_all(limit=(number + 1) * PAGE_SIZE + 1)
+    number = min(number, max(0, (len(found) - 1) // PAGE_SIZE))
+    rows = found[number * PAGE_SIZE : (number + 1) * PAGE_SIZE]
+    more = len(found) > (number + 1) * PAGE_SIZE
+    paged = number > 0 or more
+    if rows:
+        names = {model.id: model.name for model in catalogue.all_models()}
+        sizes = {adapter.id: adapter.size_bytes for adapter in adapters.list_all()}
+        content = tables.runs(rows, names, sizes, time.time())
+    else:
+        words_of_empty = "Nothing has been trained yet. Bring some examples, choose a model, and start."
+        content = layout.empty(words_of_empty, "/", "Bring your examples")
+    return (
+        layout.answered(PATH, answer()),
+        content,
+        gr.update(visible=paged, interactive=number > 0),
+        gr.update(visible=paged, interactive=more),
+        gr.update(active=any(jobs.count(status) for status in OPEN)),
+        number,
+    )
+
+
+def build(page: gr.Blocks) -> None:
+    """Lay the page out; the timer runs only while something is open."""
+    layout.bar(PATH)
+    said = layout.question(PATH)
+    number = gr.State(0)
+    timer = gr.Timer(REFRESH_SECONDS, active=False)
+    with gr.Column(elem_classes="room"):
+        content = gr.HTML(elem_id="runs", elem_classes="card")
+        with gr.Row(elem_classes="foot"):
+            newer = gr.Button("Newer runs", size="md", visible=False, elem_id="runs-newer")
+            older = gr.Button("Older runs", size="md", visible=False, elem_id="runs-older")
+    outputs = [said, content, newer, older, timer, number]
+    quiet = {"show_progress": "hidden", "concurrency_limit": None, "api_visibility": "private"}
+    page.load(shown(lambda: show(0)), None, outputs, **quiet)
+    timer.tick(shown(show), number, outputs, **quiet)
+    newer.click(shown(lambda number: show(number - 1)), number, outputs, **quiet)
+    older.click(shown(lambda number: show(number + 1)), number, outputs, **quiet)
