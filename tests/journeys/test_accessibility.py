@@ -1,0 +1,136 @@
+"""axe-core's rules on every place, in light and dark, before a run and after one; and a name for every control."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from gradio_client import Client, handle_file
+from playwright.sync_api import Page, expect
+
+from studio.layout import PLACES
+from tests.journeys import tiny_studio
+from tests.journeys.studio_process import Studio, wait_until
+
+pytestmark = pytest.mark.browser
+# A control in Playwright's picture of what a screen reader is told, without a name in quotes behind its role.
+NAMELESS = re.compile(
+    r"^ *- (?:button|link|textbox|combobox|checkbox|radio|slider|spinbutton|switch|tab)(?: \[.*\])?(?::.*)?$",
+    re.M,
+)
+
+# The notice that closes itself and has a close button inside: Gradio's own, and both do the same.
+GRADIOS_OWN = ("nested-interactive", [".toast-header"])
+
+
+@dataclass
+class Work:
+    """What has been done in a studio: the ids that the addresses of its pages carry."""
+
+    dataset_id: str
+    job_id: str
+    adapter_id: str
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Studio]:
+    running = tiny_studio.start(tmp_path_factory.mktemp("accessibility") / "home", tiny_model)
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def client(studio: Studio) -> Client:
+    return Client(studio.url, verbose=False)
+
+
+@pytest.fixture(scope="module")
+def dataset_id(client: Client, tmp_path_factory: pytest.TempPathFactory) -> str:
+    file = tiny_studio.examples_file(tmp_path_factory.mktemp("examples"))
+    answer = client.predict(handle_file(str(file)), "Numbers", api_name="/add_dataset")
+    return answer["dataset_id"]  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="module")
+def work(client: Client, dataset_id: str) -> Work:
+    """A finished run with its adapter and its scorecard."""
+    job_id = client.predict(dataset_id, "starter", 4, {"max_steps": 3}, api_name="/start_job")["job_id"]
+    wait_until(lambda: client.predict(job_id, api_name="/job")["status"] not in ("queued", "running"), 240)
+    adapter_id = client.predict(job_id, api_name="/job")["adapter_id"]
+    assert adapter_id
+    client.predict(adapter_id, api_name="/scorecard")
+    return Work(dataset_id, job_id, adapter_id)
+
+
+def violations(page: Page) -> list[str]:
+    """Every broken rule with the elements that break it."""
+    found: dict[str, Any] = Axe().run(page).response
+    return [
+        f"{rule['id']}: {node['target']} {node['html'][:200]} {node.get('failureSummary', '')[:300]}"
+        for rule in found["violations"]
+        for node in rule["nodes"]
+        if (rule["id"], node["target"]) != GRADIOS_OWN
+    ]
+
+
+def check(page: Page, address: str, scheme: str) -> None:
+    """Open an address in a colour scheme and hold it against axe's rules."""
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+    page.goto(address)
+    expect(page.locator("#answer .answer")).not_to_be_empty()
+    page.wait_for_timeout(2000)
+    assert violations(page) == []
+    assert NAMELESS.findall(page.locator("body").aria_snapshot()) == [], "a control without a name"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("path", list(PLACES))
+def test_a_place_with_examples_but_without_a_run(page: Page, dataset_id: str, path: str, scheme: str) -> None:
+    check(page, f"{path}?dataset={dataset_id}", scheme)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_exact_text(page: Page, dataset_id: str, scheme: str) -> None:
+    check(page, f"/?dataset={dataset_id}", scheme)
+    page.get_by_role("button", name="Exact text the model reads").click()
+    expect(page.locator("#examples")).to_contain_text("What the model will read")
+    assert violations(page) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_hidden_part_of_the_model_page(page: Page, dataset_id: str, scheme: str) -> None:
+    check(page, f"/model?dataset={dataset_id}", scheme)
+    for closed in page.locator("button.label-wrap:visible").all():
+        closed.click()
+    page.wait_for_timeout(1000)
+    assert violations(page) == []
+    assert NAMELESS.findall(page.locator("body").aria_snapshot()) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_an_error_notice(page: Page, scheme: str) -> None:
+    check(page, "/", scheme)
+    page.locator("#pasted textarea").fill("nothing usable")
+    page.get_by_role("button", name="Use the pasted text").click()
+    expect(page.get_by_test_id("toast-body")).to_be_visible()
+    page.wait_for_timeout(1000)
+    assert violations(page) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("path", list(PLACES))
+def test_a_place_after_a_run(page: Page, work: Work, path: str, scheme: str) -> None:
+    check(page, f"{path}?dataset={work.dataset_id}&run={work.job_id}&adapter={work.adapter_id}", scheme)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_answers_side_by_side(page: Page, work: Work, scheme: str) -> None:
+    check(page, f"/compare?adapter={work.adapter_id}", scheme)
+    page.get_by_role("button", name="Next held-out example").click()
+    expect(page.get_by_role("region", name="Adapter")).to_contain_text("wrote", timeout=60_000)
+    assert violations(page) == []

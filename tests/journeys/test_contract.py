@@ -1,0 +1,213 @@
+"""Every endpoint that is promised to programs, through gradio_client against a studio as users start it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+
+from jobs.base_models import catalogue
+from tests.journeys import tiny_studio
+from tests.journeys.studio_process import Studio, wait_until
+
+STATUSES = {"queued", "running", "stopping", "stopped", "finished", "failed"}
+PROMISED = {
+    "/add_dataset", "/base_models", "/estimate", "/start_job", "/job", "/metrics", "/stop_job", "/compare",
+    "/scorecard",
+}  # fmt: skip
+UNKNOWN = "nosuchid"
+
+
+@pytest.fixture(scope="module")
+def base_model_id(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> str:
+    """The id of the tiny model as a folder that a user added (in the data folder of this module's studio)."""
+    return tiny_studio.add_folder(home_of(tmp_path_factory), tiny_model)
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Studio]:
+    running = tiny_studio.start(home_of(tmp_path_factory), tiny_model)
+    yield running
+    running.stop()
+
+
+def home_of(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.getbasetemp() / "contract" / "home"
+
+
+@pytest.fixture(scope="module")
+def client(studio: Studio) -> Client:
+    return Client(studio.url, verbose=False)
+
+
+@pytest.fixture(scope="module")
+def added(client: Client, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The answer to /add_dataset for forty examples and two rows that cannot be used."""
+    file = tiny_studio.examples_file(tmp_path_factory.mktemp("examples"))
+    return client.predict(handle_file(str(file)), "Numbers", api_name="/add_dataset")  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="module")
+def finished(client: Client, added: dict[str, Any], base_model_id: str) -> dict[str, Any]:
+    """The answer to /job for a short run that has finished."""
+    settings = {"max_steps": 4, "learning_rate": "1e-3"}
+    job_id = client.predict(added["dataset_id"], base_model_id, 4, settings, api_name="/start_job")["job_id"]
+    wait_until(lambda: client.predict(job_id, api_name="/job")["status"] not in ("queued", "running"), 180)
+    job = client.predict(job_id, api_name="/job")
+    assert job["status"] == "finished", job["error"]
+    return {**job, "job_id": job_id}
+
+
+def refusal(client: Client, *values: Any, api_name: str) -> str:
+    """What an endpoint says when it refuses."""
+    with pytest.raises(AppError) as caught:
+        client.predict(*values, api_name=api_name)
+    said = str(caught.value)
+    assert "Traceback" not in said
+    assert 'File "' not in said
+    assert re.match(r".+[.!?] .+[.!?]$", said, re.DOTALL), f"not a problem and a remedy: {said}"
+    assert "Something unexpected" not in said
+    return said
+
+
+def test_exactly_the_promised_endpoints_are_named(client: Client) -> None:
+    named = client.view_api(return_format="dict")["named_endpoints"]  # type: ignore[index]
+    assert set(named) == PROMISED
+
+
+def test_health_answers_what_a_monitor_wants_to_know(studio: Studio) -> None:
+    health = httpx.get(f"{studio.url}/healthz", trust_env=False).json()
+    assert (health["status"], health["database"], health["worker"]) == ("ok", "ok", "ok")
+    assert re.fullmatch(r"\d+\.\d+\.\d+", health["version"])
+    assert health["jobs_running"] >= 0
+    assert health["jobs_queued"] >= 0
+
+
+def test_add_dataset(added: dict[str, Any]) -> None:
+    assert added["rows"] == 40
+    assert added["columns"] == ["prompt", "response"]
+    errors = [problem for problem in added["problems"] if problem["severity"] == "error"]
+    assert sorted(row for problem in errors for row in problem["rows"]) == [41, 42]
+    for problem in added["problems"]:
+        assert set(problem) == {"code", "severity", "rows", "message", "fix"}
+
+
+def test_base_models(client: Client, base_model_id: str) -> None:
+    models = client.predict(api_name="/base_models")
+    assert all(set(model) >= {"id", "name", "parameters", "licence", "available"} for model in models)
+    available = {model["id"] for model in models if model["available"]}
+    assert available == {catalogue.STARTER_ID, base_model_id}
+    assert len(models) > 5
+
+
+@pytest.mark.parametrize("target_modules", ["auto", ["q_proj", "v_proj"]])
+def test_estimate(client: Client, added: dict[str, Any], base_model_id: str, target_modules: Any) -> None:
+    cost = client.predict(base_model_id, 4, target_modules, added["dataset_id"], api_name="/estimate")
+    assert cost["reduction"] == pytest.approx(cost["full_parameters"] / cost["lora_parameters"])
+    assert min(cost["adapter_bytes"], cost["memory_bytes"], cost["seconds"]) > 0
+    if target_modules != "auto":
+        # Two layers; q is 32 x 32 and v 16 x 32.
+        assert cost["lora_parameters"] == 2 * 4 * ((32 + 32) + (16 + 32))
+
+
+def test_estimate_without_examples(client: Client) -> None:
+    assert client.predict("Qwen/Qwen3-0.6B", 8, "auto", None, api_name="/estimate")["seconds"] is None
+
+
+def test_start_job_and_job(finished: dict[str, Any]) -> None:
+    assert finished["status"] in STATUSES
+    assert (finished["step"], finished["total_steps"]) == (4, 4)
+    assert finished["loss"] > 0
+    assert finished["held_out_loss"] > 0
+    assert finished["error"] is None
+    assert re.fullmatch(r"[\w-]{4,16}", finished["adapter_id"])
+    assert "seconds_left" in finished
+
+
+def test_metrics(client: Client, finished: dict[str, Any]) -> None:
+    found = client.predict(finished["job_id"], -1, api_name="/metrics")
+    assert all(set(metric) == {"step", "name", "value"} for metric in found)
+    losses = {metric["step"]: metric["value"] for metric in found if metric["name"] == "loss"}
+    assert max(losses) == 4
+    assert all(value > 0 for value in losses.values())
+    later = client.predict(finished["job_id"], 2, api_name="/metrics")
+    assert later == [metric for metric in found if metric["step"] > 2]
+
+
+def test_stop_job(client: Client, added: dict[str, Any], base_model_id: str) -> None:
+    settings = {"max_steps": 100_000, "epochs": 100}
+    job_id = client.predict(added["dataset_id"], base_model_id, 2, settings, api_name="/start_job")["job_id"]
+    wait_until(lambda: (job := client.predict(job_id, api_name="/job"))["step"] >= 1 or job["error"], 120)
+    assert client.predict(job_id, api_name="/stop_job")["status"] in ("stopping", "stopped")
+    wait_until(lambda: client.predict(job_id, api_name="/job")["status"] == "stopped", 60)
+    assert client.predict(job_id, api_name="/stop_job") == {"status": "stopped"}
+    assert client.predict(job_id, api_name="/job")["adapter_id"]
+
+
+def test_stopping_what_has_finished_changes_nothing(client: Client, finished: dict[str, Any]) -> None:
+    assert client.predict(finished["job_id"], api_name="/stop_job") == {"status": "finished"}
+
+
+def test_compare(client: Client, finished: dict[str, Any]) -> None:
+    settings = {"max_new_tokens": 8, "sides": ["base", "few_shot", "adapted"]}
+    sides = client.predict(finished["adapter_id"], "What is 7?", settings, api_name="/compare")
+    assert [side["side"] for side in sides] == ["base", "few_shot", "adapted"]
+    for side in sides:
+        assert isinstance(side["text"], str)
+        assert 0 < side["tokens"] <= 8
+    weights = [side["weights"] for side in sides]
+    assert weights[0] == weights[1] != weights[2]
+
+
+def test_compare_with_no_settings(client: Client, finished: dict[str, Any]) -> None:
+    sides = client.predict(finished["adapter_id"], "What is 7?", {}, api_name="/compare")
+    assert {"base", "adapted"} <= {side["side"] for side in sides}
+
+
+def test_scorecard(client: Client, finished: dict[str, Any]) -> None:
+    card = client.predict(finished["adapter_id"], api_name="/scorecard")
+    assert card["verdict"]
+    names = [side["side"] for side in card["sides"]]
+    assert {"base", "adapted"} <= set(names)
+    for rule in card["rules"]:
+        for name in names:
+            score = rule["sides"][name]
+            assert 0 <= score["low"] <= score["rate"] <= score["high"] <= 1
+    assert client.predict(finished["adapter_id"], api_name="/scorecard") == card, "measured once"
+
+
+def test_the_adapter_can_be_taken_away(studio: Studio, finished: dict[str, Any]) -> None:
+    answer = httpx.get(f"{studio.url}/download/adapter/{finished['adapter_id']}", trust_env=False)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/zip"
+    assert answer.content[:2] == b"PK"
+
+
+@pytest.mark.parametrize("api_name", ["/job", "/metrics", "/stop_job", "/scorecard"])
+def test_an_unknown_id_is_refused_in_words(client: Client, api_name: str) -> None:
+    assert UNKNOWN in refusal(client, UNKNOWN, api_name=api_name)
+
+
+def test_an_unknown_model_is_refused_in_words(client: Client, added: dict[str, Any]) -> None:
+    assert UNKNOWN in refusal(client, UNKNOWN, 8, "auto", None, api_name="/estimate")
+    assert UNKNOWN in refusal(client, added["dataset_id"], UNKNOWN, 8, {}, api_name="/start_job")
+
+
+def test_an_unknown_dataset_is_refused_in_words(client: Client) -> None:
+    assert UNKNOWN in refusal(client, UNKNOWN, "starter", 8, {}, api_name="/start_job")
+    assert UNKNOWN in refusal(client, "starter", 8, "auto", UNKNOWN, api_name="/estimate")
+
+
+def test_comparing_nothing_is_refused_in_words(client: Client, finished: dict[str, Any]) -> None:
+    assert UNKNOWN in refusal(client, UNKNOWN, "What is 7?", {}, api_name="/compare")
+    refusal(client, finished["adapter_id"], "", {}, api_name="/compare")
+    assert "temperatur" in refusal(
+        client, finished["adapter_id"], "x", {"temperatur": 1}, api_name="/compare"
+    )
+    refusal(client, finished["adapter_id"], "x", {"sides": ["nobody"]}, api_name="/compare")
