@@ -13,6 +13,7 @@ from jobs.executors import processes
 from jobs.executors.base import Handle
 from storage.errors import StudioError
 
+REAP_SECONDS = 5.0
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -56,7 +57,11 @@ class LocalExecutor:
 
     def is_alive(self, handle: Handle) -> bool:
         """Whether the process runs; an ended child is reaped on the way."""
-        child = self._children.get(handle.pid)
-        if child is not None and child.poll() is not None:
-            del self._children[handle.pid]
-        return processes.is_running(handle)
+        if processes.is_running(handle):
+            return True
+        child = self._children.pop(handle.pid, None)
+        if child is not None:
+            # The main thread ends first; the status comes when torch's threads have ended as well.
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(REAP_SECONDS)
+        return False

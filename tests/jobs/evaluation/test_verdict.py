@@ -38,6 +38,18 @@ def test_the_sentence_names_rule_rates_and_the_price_of_prompting():
     assert "310 more tokens a call" in sentence
 
 
+def test_what_prompting_does_as_well_is_never_credited_to_the_adapter_alone():
+    rules = [Rule("valid_json", "valid JSON", exact_match), Rule("same_keys", "same fields", exact_match)]
+    kept = {
+        "base": [[False, False]] * 20,
+        "few_shot": [[True, False]] * 20,
+        "adapted": [[True, True]] * 20,
+    }
+    sentence = verdict(kept, rules, 347.0).sentence
+    assert "“same fields” rises from 0% to 100%; three examples in the prompt reach 0%" in sentence
+    assert "For “valid JSON” alone they do as well, at 347 more tokens a call" in sentence
+
+
 def test_too_few_rows_are_said_to_be_too_few():
     assert "7 held-out examples are too few" in verdict(sides(*["+" * 7] * 3), RULES, 0.0).sentence
 
