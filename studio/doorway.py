@@ -27,8 +27,8 @@ main{text-align:center}b{color:#0f766e}@media(prefers-color-scheme:dark){b{color
 <script>setInterval(async()=>{try{const state=await (await fetch("/healthz")).json();
 if(state.status==="ok")location.reload();
 if(state.status==="failed")document.querySelector("p").textContent=state.message;
-}catch(e){}},300)</script></body></html>"""
-# So long a failed start still answers, for the splash asks every 0.3 seconds what has become of it.
+}catch(e){}},100)</script></body></html>"""
+# So long a failed start still answers, for the splash asks every 0.1 seconds what has become of it.
 FAILURE_SECONDS = 2
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import html
 import inspect
 import logging
 import secrets
@@ -17,25 +18,20 @@ log = logging.getLogger("lora_tailor.page")
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def _show(error: Exception, name: str) -> NoReturn:
-    if isinstance(error, gr.Error):
-        raise error
-    if isinstance(error, StudioError):
-        # duration None: an error stays until it has been read.
-        raise gr.Error(str(error), duration=None, title="That did not work", print_exception=False) from None
-    error_id = secrets.token_hex(4)
-    log.exception("error %s in %s", error_id, name, exc_info=error)
-    raise gr.Error(
-        f"Something unexpected went wrong (error {error_id}). Nothing was lost. "
-        "The details stand in logs/studio.log of the data folder under that id.",
-        duration=None,
-        title="That did not work",
-        print_exception=False,
-    ) from None
-
-
 def shown(function: Function) -> Function:
-    """Decorate an event handler so that whatever it raises reaches the user in words; generators too."""
+    """Decorate a handler of the page, generators too: whatever it raises becomes a notice.
+
+    Gradio shows a notice as HTML, so the words are escaped: they may quote a file or a model.
+    """
+    return _with_words(function, lambda sentence: html.escape(sentence, quote=False))
+
+
+def told(function: Function) -> Function:
+    """Decorate what programs call: the same words as `shown`, as plain text."""
+    return _with_words(function, lambda sentence: sentence)
+
+
+def _with_words(function: Function, written: Callable[[str], str]) -> Function:
     if inspect.isgeneratorfunction(function):
 
         @functools.wraps(function)
@@ -43,7 +39,7 @@ def shown(function: Function) -> Function:
             try:
                 yield from function(*values, **named)
             except Exception as error:  # noqa: BLE001  # the page's edge
-                _show(error, function.__qualname__)
+                _raise_in_words(error, function.__qualname__, written)
 
         return run_generator  # type: ignore[return-value]
 
@@ -52,6 +48,24 @@ def shown(function: Function) -> Function:
         try:
             return function(*values, **named)
         except Exception as error:  # noqa: BLE001  # the page's edge
-            _show(error, function.__qualname__)
+            _raise_in_words(error, function.__qualname__, written)
 
     return run  # type: ignore[return-value]
+
+
+def _raise_in_words(error: Exception, name: str, written: Callable[[str], str]) -> NoReturn:
+    if isinstance(error, gr.Error):
+        raise error
+    if isinstance(error, StudioError):
+        sentence = str(error)
+    else:
+        error_id = secrets.token_hex(4)
+        log.error("error %s in %s", error_id, name, exc_info=error)
+        sentence = (
+            f"Something unexpected went wrong (error {error_id}). Nothing was lost. "
+            "The details stand in logs/studio.log of the data folder under that id."
+        )
+    # duration None: an error stays until it has been read.
+    raise gr.Error(
+        written(sentence), duration=None, title="That did not work", print_exception=False
+    ) from None

@@ -10,6 +10,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, JSONResponse, Response
 
 from jobs import worker
+from jobs.base_models import catalogue
 from jobs.export import adapter as adapter_export
 from storage import database, jobs
 from storage.errors import StudioError
@@ -34,6 +35,22 @@ def health() -> dict[str, object]:
     }
 
 
+def starter_state() -> dict[str, object]:
+    """Whether the starter model is here, and if not, how far its download is (bytes)."""
+    if catalogue.find(catalogue.STARTER_ID).available:
+        return {"state": "ready"}
+    fetches = [job for job in jobs.list_all(kind="fetch") if job.base_model_id == catalogue.STARTER_ID]
+    if not fetches or fetches[0].status in {"failed", "stopped"}:
+        why = (fetches and fetches[0].error_message) or "It has not been fetched yet."
+        return {"state": "missing", "words": why}
+    return {
+        "state": "fetching",
+        "words": fetches[0].phase or "Waiting",
+        "done": fetches[0].phase_done,
+        "total": fetches[0].phase_total,
+    }
+
+
 def _database_state() -> str:
     try:
         database.describe()
@@ -52,6 +69,10 @@ def add(application: FastAPI) -> None:
     @application.get("/healthz")
     def healthz() -> dict[str, object]:
         return health()
+
+    @application.get("/starter")
+    def starter() -> dict[str, object]:
+        return starter_state()
 
     @application.get("/vendor/plotly.min.js")
     def plotly_script() -> Response:

@@ -58,5 +58,5 @@ def head() -> str:
     return (
         '<meta name="color-scheme" content="light dark">'
         '<script src="/vendor/plotly.min.js" defer></script>'
-        '<script src="/studio-assets/studio.js" defer></script><script src="/studio-assets/live.js" defer></script>'
+        '<script src="/studio-assets/live.js" defer></script><script src="/studio-assets/studio.js" defer></script>'
     )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -58,6 +59,14 @@ def test_every_import_keeps_to_its_room() -> None:
     program = Path(sys.executable).parent / "lint-imports"
     ended = subprocess.run([program, "--no-cache"], cwd=ROOT, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stdout
+
+
+def test_app_starts_the_studio_and_does_nothing_else() -> None:
+    tree = ast.parse((ROOT / "app.py").read_text())
+    imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    imported |= {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
+    ours = {name.split(".")[0] for name in imported if name} & {"studio", "jobs", "storage"}
+    assert ours == {"studio", "storage"}
 
 
 def readme_tree() -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ import gradio as gr
 import pytest
 
 from storage.errors import StudioError
-from studio.notices import shown
+from studio.notices import shown, told
 
 
 def wrong_file() -> None:
@@ -84,3 +84,15 @@ def test_a_shown_function_keeps_its_name_and_its_signature() -> None:
         return one + other
 
     assert (add.__name__, add.__doc__, add(1, other=2)) == ("add", "Sum.", 3)
+
+
+def test_on_the_page_words_are_text_and_for_programs_they_are_as_they_are() -> None:
+    def quotes() -> None:
+        raise StudioError('The columns are "<img src=x>" & "b".')
+
+    with pytest.raises(gr.Error) as caught:
+        shown(quotes)()
+    assert caught.value.message == 'The columns are "&lt;img src=x&gt;" &amp; "b".'
+    with pytest.raises(gr.Error) as caught:
+        told(quotes)()
+    assert caught.value.message == 'The columns are "<img src=x>" & "b".'
