@@ -9,7 +9,7 @@ import gradio as gr
 
 from jobs.evaluation.scorecard import scorecard
 from studio import words
-from studio.notices import shown
+from studio.notices import told
 
 # More rows make the intervals narrower only slowly, and each is answered three times.
 MOST_ROWS = 40
@@ -32,7 +32,7 @@ class Check(threading.Thread):
     def run(self) -> None:
         """Make and store the card."""
         try:
-            shown(scorecard)(
+            told(scorecard)(
                 self.adapter_id, self._report, MOST_ROWS, force=True, should_stop=self.stopping.is_set
             )
         except gr.Error as error:

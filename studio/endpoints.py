@@ -13,8 +13,9 @@ from jobs.datasets import importing
 from jobs.evaluation import scorecard
 from jobs.lora import estimate
 from jobs.serving import client
-from storage import adapters, metrics
-from studio.notices import shown
+from jobs.serving.schema import CompareSettings
+from storage import adapters, jobs, metrics
+from studio.notices import told
 
 
 def add_dataset(file: str, name: str) -> dict[str, Any]:
@@ -63,6 +64,7 @@ def job(job_id: str) -> dict[str, Any]:
 
 def metrics_since(job_id: str, since_step: int = -1) -> list[dict[str, Any]]:
     """The numbers of a run after a step: [{step, name, value}]."""
+    jobs.get(job_id)
     return [{"step": m.step, "name": m.name, "value": m.value} for m in metrics.since(job_id, since_step)]
 
 
@@ -73,7 +75,7 @@ def stop_job(job_id: str) -> dict[str, str]:
 
 def compare(adapter_id: str, prompt: str, settings: dict[str, Any]) -> list[dict[str, Any]]:
     """Answers side by side from one batch: [{side, text, tokens, weights}]."""
-    return client.compare_all(adapter_id, prompt, settings or {})
+    return client.compare_all(adapter_id, prompt, CompareSettings.from_json(settings or {}))
 
 
 def score(adapter_id: str) -> dict[str, Any]:
@@ -96,10 +98,10 @@ FUNCTIONS = {
 
 def add() -> None:
     """Declare the endpoints inside the page's Blocks; they have no place on the page."""
-    # A real file component, since only Gradio's own check keeps a caller from naming a file that was never uploaded.
+    # A real file component: its check (see studio/server.py) refuses a file that was never uploaded.
     file, name, result = gr.File(visible=False), gr.Textbox(visible=False), gr.JSON(visible=False)
     gr.Button(visible=False).click(
-        shown(add_dataset), [file, name], [result], api_name="add_dataset", concurrency_limit=2
+        told(add_dataset), [file, name], [result], api_name="add_dataset", concurrency_limit=2
     )
     for api_name, function in FUNCTIONS.items():
-        gr.api(shown(function), api_name=api_name, concurrency_limit=8)
+        gr.api(told(function), api_name=api_name, concurrency_limit=8)

@@ -43,11 +43,14 @@ def _application() -> FastAPI:
 
     from studio import page, routes, theme
 
+    blocks = page.build()
+    # Mounting never says so, and Gradio then takes any path of this machine for an uploaded file.
+    blocks.has_launched = True
     application = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     routes.add(application)
     return gr.mount_gradio_app(
         application,
-        page.build(),
+        blocks,
         path="/",
         theme=theme.theme(),
         css=theme.css(),

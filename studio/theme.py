@@ -39,6 +39,8 @@ def theme() -> gr.themes.Base:
         input_border_width="1px",
         input_border_color="#8a837d",
         input_border_color_dark="#78716c",
+        body_text_color_subdued="#57534e",
+        body_text_color_subdued_dark="#c4bfba",
         button_primary_text_color="#ffffff",
         button_primary_text_color_dark="#ffffff",
         block_label_text_color="#44403c",

@@ -147,4 +147,5 @@ def _tokens_in_all(fitted: TrainingSettings, lengths: list[int]) -> int:
 
 
 def _listed(target_modules: str | Iterable[str]) -> str | list[str]:
-    return target_modules if isinstance(target_modules, str) else list(target_modules)
+    # What is neither a name nor names is refused, in words, by the settings.
+    return list(target_modules) if isinstance(target_modules, (tuple, set)) else target_modules  # type: ignore[return-value]

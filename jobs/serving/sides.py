@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
 
+from jobs.base_models import catalogue, weights
 from jobs.datasets.rows import load_rows
+from jobs.generation.chat import ChatFormat
 from jobs.serving.schema import SideRequest
 from storage import adapters, files
 from storage.errors import StudioError
 
 SHOTS = 3
+ROOM_FOR_AN_ANSWER = 64
 
 Messages = list[dict[str, str]]
 
@@ -38,11 +43,29 @@ def with_system(messages: Messages, system: str) -> Messages:
     return behind([turn for turn in messages if turn["role"] != "system"], system)
 
 
-def shots(dataset_id: str, count: int = SHOTS, seed: int = 0) -> Messages:
-    """The turns of `count` training rows, drawn by `seed`, to be shown before the prompt (few-shot)."""
+def shots(dataset_id: str, count: int = SHOTS, seed: int = 0) -> list[Messages]:
+    """The turns of `count` training rows each, drawn by `seed`, to be shown before the prompt (few-shot)."""
     rows = load_rows(dataset_id, "train")
     drawn = random.Random(seed).sample(rows, min(count, len(rows)))
-    return [turn for row in drawn for turn in row["messages"] if turn["role"] != "system"]
+    return [[turn for turn in row["messages"] if turn["role"] != "system"] for row in drawn]
+
+
+def with_shots(messages: Messages, examples: list[Messages], base_model_id: str) -> tuple[Messages, int]:
+    """The conversation behind as many examples as the model can read, and how many those are."""
+    folder = catalogue.find(base_model_id).folder
+    context = weights.read_config(folder).get("max_position_embeddings") if folder else None
+    for count in range(len(examples), 0, -1):
+        asked = _before_the_prompt(messages, [turn for example in examples[:count] for turn in example])
+        if folder is None or context is None:
+            return asked, count
+        if len(_chat(folder).prompt_ids(asked)) + ROOM_FOR_AN_ANSWER <= context:
+            return asked, count
+    return messages, 0
+
+
+@lru_cache(maxsize=2)
+def _chat(folder: Path) -> ChatFormat:
+    return ChatFormat.load(folder)
 
 
 def conversation(prompt: str | Messages) -> Messages:
@@ -70,8 +93,8 @@ def requests_for(
             label = "Base model"
         elif side == "few_shot":
             examples = shots(_given(adapter, side).dataset_id)
-            asked = _before_the_prompt(messages, examples)
-            label = f"Base model + {sum(turn['role'] == 'assistant' for turn in examples)} examples"
+            asked, shown = with_shots(messages, examples, base_model_id)
+            label = f"Base model + {shown} examples"
         else:
             answering = _given(adapter, side) if side == "adapted" else adapters.get(side)
             label = answering.name

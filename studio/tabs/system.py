@@ -117,7 +117,7 @@ def places() -> str:
     rows = [
         ("Data folder", f"<code>{html.escape(str(files.root()))}</code>"),
         ("Database", f"<code>{html.escape(str(about['url']))}</code>"),
-        ("", f"{html.escape(kind)}, schema {html.escape(str(about['schema']))}"),
+        ("Kept in", f"{html.escape(kind)}, schema {html.escape(str(about['schema']))}"),
         ("Worker", f"{state}, {waiting} {'job' if waiting == 1 else 'jobs'} waiting"),
     ]
     return f"<h2>Places</h2>{tables.facts(rows)}"
@@ -142,7 +142,9 @@ def newest_fetch(found: list[Job]) -> Job | None:
 def fetching(job: Job) -> str:
     """How far a fetch is, as a bar and a sentence; or why it ended."""
     if job.status == "failed":
-        return tables.problem(f"{job.error_message} {job.error_remedy or ''}".strip())
+        return tables.problem(
+            f"The starter model could not be fetched. {job.error_message} {job.error_remedy or ''}".strip()
+        )
     if job.status not in OPEN:
         return _note("The starter model is not here.")
     if job.status == "queued":

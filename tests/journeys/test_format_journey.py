@@ -57,7 +57,7 @@ def test_from_the_first_page_to_compared_answers(page: Page, studio: Studio, tmp
     click("link", "Compare answers")
     page.wait_for_url(re.compile("/compare"))
     click("button", re.compile("Next held-out"))
-    adapted = page.locator("#side-adapted")
+    adapted = page.get_by_role("region", name="Adapter")
     expect(adapted).to_contain_text(re.compile(r'\{"topic"'), timeout=120_000)
     assert click.count <= 6
 

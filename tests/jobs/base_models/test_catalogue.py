@@ -48,7 +48,7 @@ def test_listed_models_are_complete_and_the_starter_comes_first(home: Path) -> N
 
 def test_page_process_reads_the_catalogue_without_torch() -> None:
     heavy = "{'torch', 'transformers', 'peft', 'huggingface_hub', 'gguf'} & set(sys.modules)"
-    command = f"import sys; from jobs.base_models import catalogue, fetching; print({heavy})"
+    command = f"import sys; from jobs.base_models import catalogue; print({heavy})"
     assert subprocess.check_output([sys.executable, "-c", command], text=True).strip() == "set()"
 
 
