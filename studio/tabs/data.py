@@ -78,7 +78,8 @@ def build(page: gr.Blocks) -> None:
     view = [answer, found, preview, problems, lengths_words, lengths, onward, known]
     remember = {"fn": None, "inputs": [dataset_id], "js": "(id) => window.studioAddress({dataset: id})"}
     state = [dataset_id, first_row, exact]
-    private: dict[str, Any] = {"api_visibility": "private"}
+    # Not queued, for the reason given in tabs/model.py.
+    private: dict[str, Any] = {"api_visibility": "private", "queue": False}
 
     def opens(trigger: Any, function: Any, inputs: list[Any]) -> None:
         added = trigger(shown(function), inputs, [dataset_id, first_row, upload], **private)

@@ -28,7 +28,8 @@ ADVANCED = (
     "epochs", "learning_rate", "tokens_per_step", "max_steps", "alpha", "dropout", "layers", "held_out_share",
     "max_tokens", "precision", "seed",
 )  # fmt: skip
-PRIVATE: dict[str, Any] = {"api_visibility": "private"}
+# Not queued: a queued answer comes over a stream that Gradio may be closing at that moment, and is then lost.
+PRIVATE: dict[str, Any] = {"api_visibility": "private", "queue": False}
 
 
 def build(page: gr.Blocks) -> None:

@@ -17,7 +17,8 @@ from studio.charts import OPEN
 from studio.notices import shown
 
 PATH = "/train"
-PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+# Not queued, for the reason given in tabs/model.py.
+PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
 
 
 def build(page: gr.Blocks) -> None:

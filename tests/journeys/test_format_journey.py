@@ -72,6 +72,7 @@ def test_closing_the_browser_changes_nothing_for_a_run(page: Page, studio: Studi
     page.goto("/")
     page.get_by_role("button", name=re.compile("^Tone:")).click()
     expect(page.locator("#answer")).to_contain_text("kept aside")
+    expect(page).to_have_url(re.compile("dataset="))
     dataset = re.search(r"dataset=(\w+)", page.url)[1]
     job_id = client.predict(dataset, "starter", 2, {"max_steps": 60}, api_name="/start_job")["job_id"]
     page.goto(f"/train?run={job_id}")
