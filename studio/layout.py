@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlencode
 
 import gradio as gr
@@ -68,6 +69,12 @@ def question(path: str, answer: str = "") -> gr.HTML:
 def answered(path: str, answer: str) -> str:
     """HTML of the title with a one-sentence answer; `answer` is HTML already, escape what comes from people."""
     return f'<h1>{PLACES[path].question}</h1><p class="answer" role="status">{answer}</p>'
+
+
+# For handlers that never fail and answer at once. Gradio closes a page's stream of queued answers when it believes
+# that none is awaited, and a click at that moment loses its answer; what goes past the queue leaves the stream to
+# the clicks that matter. (An error raised past the queue would not be shown.)
+DIRECT: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
 
 
 def unseen() -> gr.Textbox:

@@ -11,15 +11,10 @@ import gradio as gr
 from jobs.base_models import catalogue
 from jobs.lora import memory, savings, targets
 from storage.errors import StudioError
-from studio import charts, words
+from studio import charts, layout, words
 from studio.notices import shown
 
-LIVE: dict[str, Any] = {
-    "show_progress": "hidden",
-    "trigger_mode": "always_last",
-    "concurrency_limit": None,
-    "api_visibility": "private",
-}
+LIVE: dict[str, Any] = {**layout.DIRECT, "trigger_mode": "always_last"}
 
 
 @dataclass

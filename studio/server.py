@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 import time
+import warnings
 from logging.handlers import RotatingFileHandler
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,8 @@ def _application() -> FastAPI:
     blocks = page.build()
     # Mounting never says so, and Gradio then takes any path of this machine for an uploaded file.
     blocks.has_launched = True
+    # It is switched off below; Gradio says so all the same, on the terminal of everybody who starts the studio.
+    warnings.filterwarnings("ignore", message="SSR mode", category=UserWarning)
     application = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     routes.add(application)
     return gr.mount_gradio_app(

@@ -78,12 +78,11 @@ def build(page: gr.Blocks) -> None:
     view = [answer, found, preview, problems, lengths_words, lengths, onward, known]
     remember = {"fn": None, "inputs": [dataset_id], "js": "(id) => window.studioAddress({dataset: id})"}
     state = [dataset_id, first_row, exact]
-    # Not queued, for the reason given in tabs/model.py.
-    private: dict[str, Any] = {"api_visibility": "private", "queue": False}
+    private: dict[str, Any] = {"api_visibility": "private"}
 
     def opens(trigger: Any, function: Any, inputs: list[Any]) -> None:
         added = trigger(shown(function), inputs, [dataset_id, first_row, upload], **private)
-        added.success(shown(show), state, view, show_progress="hidden", **private).then(**remember, **private)
+        added.success(shown(show), state, view, **layout.DIRECT).then(**remember, **private)
 
     opens(
         upload.upload, lambda path: (importing.add_dataset(Path(path), Path(path).name).id, 0, None), [upload]
@@ -101,15 +100,13 @@ def build(page: gr.Blocks) -> None:
         return to
 
     for button, by in ((earlier, -PAGE_ROWS), (later, PAGE_ROWS)):
-        moved = button.click(
-            shown(turn(by)), [dataset_id, first_row], [first_row], show_progress="hidden", **private
-        )
-        moved.success(shown(preview_of), state, [preview], show_progress="hidden", **private)
-    exactly.click(lambda now: not now, [exact], [exact], show_progress="hidden", **private).success(
-        shown(preview_of), state, [preview], show_progress="hidden", **private
+        moved = button.click(shown(turn(by)), [dataset_id, first_row], [first_row], **layout.DIRECT)
+        moved.success(shown(preview_of), state, [preview], **layout.DIRECT)
+    exactly.click(lambda now: not now, [exact], [exact], **layout.DIRECT).success(
+        shown(preview_of), state, [preview], **layout.DIRECT
     )
     page.load(shown(chosen_dataset), None, [dataset_id], **private).success(
-        shown(show), state, view, show_progress="hidden", **private
+        shown(show), state, view, **layout.DIRECT
     )
 
 

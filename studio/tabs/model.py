@@ -28,8 +28,7 @@ ADVANCED = (
     "epochs", "learning_rate", "tokens_per_step", "max_steps", "alpha", "dropout", "layers", "held_out_share",
     "max_tokens", "precision", "seed",
 )  # fmt: skip
-# Not queued: a queued answer comes over a stream that Gradio may be closing at that moment, and is then lost.
-PRIVATE: dict[str, Any] = {"api_visibility": "private", "queue": False}
+PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 
 
 def build(page: gr.Blocks) -> None:
@@ -78,7 +77,7 @@ def build(page: gr.Blocks) -> None:
     cost = {
         "fn": shown(show_cost), "inputs": choice,
         "outputs": [answer, about, advice, problem, saved.bars, saved.formula],
-        "show_progress": "hidden", "trigger_mode": "always_last", "concurrency_limit": None, **PRIVATE,
+        "trigger_mode": "always_last", **layout.DIRECT,
     }  # fmt: skip
     for changed in (model.change, rank.change, targets.change, *(field.change for field in fields.values())):
         changed(**cost)

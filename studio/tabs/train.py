@@ -17,8 +17,7 @@ from studio.charts import OPEN
 from studio.notices import shown
 
 PATH = "/train"
-# Not queued, for the reason given in tabs/model.py.
-PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
+PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 
 def build(page: gr.Blocks) -> None:
@@ -49,7 +48,7 @@ def build(page: gr.Blocks) -> None:
     ends = [note, stop, again, onward]
     target = layout.unseen()
     page.load(shown(restore), None, [run_id, answer, run, *ends], **PRIVATE)
-    refresh.click(shown(offers), [run_id], ends, **PRIVATE)
+    refresh.click(shown(offers), [run_id], ends, **layout.DIRECT)
     stop.click(shown(stop_run), [run_id], ends, **PRIVATE)
     again.click(shown(start_again), [run_id], [target], **PRIVATE).success(
         None, [target], js="(target) => window.studioGo(target)", **PRIVATE
