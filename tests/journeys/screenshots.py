@@ -60,7 +60,7 @@ def photograph(page: Page, client: Client, out: Path) -> None:
     client.predict(job()["adapter_id"], api_name="/scorecard")
     page.goto(f"/compare?run={run_id}")
     page.get_by_role("button", name="Next held-out example ›").click()
-    expect(page.get_by_role("region", name="Adapter")).to_contain_text("}", timeout=120_000)
+    expect(page.get_by_role("region", name="Adapter")).to_contain_text("}", timeout=240_000)
     page.wait_for_timeout(4000)
     page.screenshot(path=out / "4-compare.png", full_page=True)
     page.goto("/explain")
