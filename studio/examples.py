@@ -31,7 +31,7 @@ def conversation_html(row: Row) -> str:
 
 
 def exact_html(shown: Sequence[Row], model_id: str = catalogue.STARTER_ID) -> str:
-    """The rows after the base model's chat template, token by token; learned tokens coloured, cut ones struck out."""
+    """The rows after the base model's chat template, token by token; learned tokens coloured."""
     chat = chat_format(model_id)
     if chat is None:
         return (
@@ -61,7 +61,7 @@ def token_counts(dataset: Dataset, model_id: str = catalogue.STARTER_ID) -> tupl
         return [], "They are counted as soon as the starter model is on this machine."
     counts = list(_counts(str(folder), dataset.id, dataset.sha256))
     ordered = sorted(counts)
-    return counts, f"Typical {ordered[len(ordered) // 2]:,}, longest {ordered[-1]:,}. Nothing is cut."
+    return counts, f"Typical {ordered[len(ordered) // 2]:,}, longest {ordered[-1]:,}."
 
 
 def chat_format(model_id: str) -> ChatFormat | None:
