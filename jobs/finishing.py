@@ -13,6 +13,7 @@ WEIGHTS_FILE = "adapter_model.safetensors"
 SEE_LOG = "Start it again; the last lines of its log are on the run page."
 # What a training says about its adapter in result.json; the rest follows from the job and the folder.
 MADE_BY_TRAINING = (
+    "rank",
     "alpha",
     "target_modules",
     "parameters",
@@ -67,15 +68,19 @@ def _published(job: Job, made: dict[str, Any]) -> dict[str, Any]:
         files.publish_folder(files.attempt_folder(job.id, job.attempt) / "adapter", folder)
     return {
         "id": adapter_id,
-        "name": job.name,
+        "name": f"{job.name} · rank {made['rank']}" if several_ranks(job) else job.name,
         "job_id": job.id,
         "dataset_id": job.dataset_id,
         "base_model_id": job.base_model_id,
-        "rank": job.rank,
         "size_bytes": files.folder_bytes(folder),
         "weights_sha256": files.sha256_of(folder / WEIGHTS_FILE),
         **{name: made[name] for name in MADE_BY_TRAINING},
     }
+
+
+def several_ranks(job: Job) -> bool:
+    """Whether a training tries several ranks, of which its adapter then has one."""
+    return len(job.settings.get("try_ranks") or ()) > 1
 
 
 def _unusable(error: Exception) -> StudioError:

@@ -6,3 +6,12 @@ KINDS = {
     "training": "jobs.training.job:run",
     "fetch": "jobs.base_models.job:run",
 }
+
+# What a process that waits for its job has imported by then: everything that a training uses.
+WARM_MODULES = (
+    "torch",
+    "transformers",
+    "jobs.training.job",
+    "transformers.models.llama.modeling_llama",
+    "peft.utils.transformers_weight_conversion",
+)

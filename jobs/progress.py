@@ -31,6 +31,12 @@ class Progress:
     def phase(self, words: str, done: int | None = None, total: int | None = None) -> None:
         """Say in words what is going on, and how much of it is done (bytes, rows)."""
 
+    def note(self, words: str) -> None:
+        """Keep a sentence for the run's page: how it computes, or what it had to change on the way."""
+
+    def foreseen(self, seconds: float, peak_bytes: int, tokens_per_second: float | None = None) -> None:
+        """Say what a rehearsal measured: how long all steps will take, the most memory, the speed."""
+
     def log(self, text: str) -> None:
         """Write a line for whoever reads the run's log."""
 
@@ -51,7 +57,9 @@ class RunFolderProgress(Progress):
         self._seq = 0
         self._total_steps = 0
         self._first: tuple[int, float] | None = None
+        self._reached = 0
         self._phase: tuple[str, float] = ("", 0.0)
+        self._notes: list[str] = []
         self._terminated = False
         self._one_at_a_time = threading.Lock()
 
@@ -71,16 +79,17 @@ class RunFolderProgress(Progress):
     def metric(self, step: int, **values: float) -> None:
         """Report measurements of one step, with the speed and the seconds left as of this session."""
         now = time.monotonic()
+        # What is measured of an earlier step, as the base model's loss, does not set the run back.
+        reached = self._reached = max(self._reached, step)
         if self._first is None:
-            self._first = (step, now)
+            self._first = (reached, now)
         steps_per_second = seconds_left = None
         first_step, first_time = self._first
-        if step > first_step and now > first_time:
-            steps_per_second = (step - first_step) / (now - first_time)
-            seconds_left = max(self._total_steps - step, 0) / steps_per_second
-        self._write(
-            "metric", step=step, values=values, steps_per_second=steps_per_second, seconds_left=seconds_left
-        )
+        if reached > first_step and now > first_time:
+            steps_per_second = (reached - first_step) / (now - first_time)
+            seconds_left = max(self._total_steps - reached, 0) / steps_per_second
+        speed = {"steps_per_second": steps_per_second, "seconds_left": seconds_left}
+        self._write("metric", step=step, reached=reached, values=values, **speed)
 
     def phase(self, words: str, done: int | None = None, total: int | None = None) -> None:
         """Say what is going on; the same words again count at most five times a second, the last always."""
@@ -91,6 +100,16 @@ class RunFolderProgress(Progress):
             return
         self._phase = (words, now)
         self._write("phase", words=words, done=done, total=total)
+
+    def note(self, words: str) -> None:
+        """Keep a sentence; the event holds all of them, so that it may be read twice and changes nothing."""
+        if words not in self._notes:
+            self._notes.append(words)
+            self._write("notes", words=self._notes)
+
+    def foreseen(self, seconds: float, peak_bytes: int, tokens_per_second: float | None = None) -> None:
+        """Say what a rehearsal measured: seconds of all steps, peak bytes, tokens per second."""
+        self._write("foreseen", seconds=seconds, peak_bytes=peak_bytes, tokens_per_second=tokens_per_second)
 
     def log(self, text: str) -> None:
         """Write a line to the run's log, which is where this process's output goes."""
@@ -161,10 +180,16 @@ def _job_fields(event: dict[str, Any]) -> dict[str, Any]:
             return {"total_steps": event["count"]}
         case "phase":
             return {"phase": event["words"], "phase_done": event["done"], "phase_total": event["total"]}
+        case "notes":
+            return {"notes": event["words"]}
+        case "foreseen":
+            foreseen = {"foreseen_" + name: event[name] for name in ("seconds", "peak_bytes")}
+            speed = event["tokens_per_second"]
+            return foreseen | ({} if speed is None else {"tokens_per_second": speed})
         case "metric":
             shown = ("loss", "held_out_loss", "tokens_per_second")
             values = {name: event["values"][name] for name in shown if name in event["values"]}
             speed = {name: event[name] for name in ("steps_per_second", "seconds_left")}
-            return {"step": event["step"], **speed, **values}
+            return {"step": event.get("reached", event["step"]), **speed, **values}
         case _:
             return {}

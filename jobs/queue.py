@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from jobs import gpu, run_folder
 from jobs.base_models import catalogue
 from jobs.base_models.catalogue import BaseModel
 from jobs.lora import targets
+from jobs.lora.targets import Matrix
 from jobs.training import settings as training_settings
-from storage import datasets, files, jobs
+from jobs.training import warm_start
+from jobs.training.settings import TrainingSettings
+from storage import adapters, datasets, files, jobs
 from storage.errors import StudioError
 from storage.jobs import Job
 
@@ -37,18 +41,18 @@ def submit_training(
             "Add examples to it, then start again.",
         )
     model = catalogue.find(base_model_id)
-    checked_rank = training_settings.check_rank(rank, model.shape)
     checked = training_settings.from_json(settings)
-    if matrices := catalogue.matrices_of(model):
-        targets.choose(matrices, checked.target_modules, checked.layers)
+    checked_rank = training_settings.check_ranks(checked, rank, model.shape)
+    ranks = checked.try_ranks or (checked_rank,)
+    _check_modules(model, ranks, checked)
     _check_disk(model)
     return jobs.add(
         "training",
-        name or f"{dataset.name} · {model.name} · rank {checked_rank}",
+        name or f"{dataset.name} · {model.name} · {_in_words(ranks)}",
         gpu.default_device(),
         dataset_id=dataset_id,
         base_model_id=base_model_id,
-        rank=checked_rank,
+        rank=ranks[0] if len(ranks) == 1 else checked_rank,
         settings=checked.as_json(),
         request_key=request_key,
     )
@@ -106,6 +110,10 @@ def status(job_id: str) -> dict[str, Any]:
             "seconds_left": job.seconds_left,
             "tokens_per_second": job.tokens_per_second,
             "steps_per_second": job.steps_per_second,
+            "notes": job.notes,
+            "foreseen_seconds": job.foreseen_seconds,
+            "foreseen_peak_bytes": job.foreseen_peak_bytes,
+            **{name: job.result.get(name) for name in ("rehearsal", "trials", "best_trial")},
             "error": error,
             "adapter_id": job.adapter_id,
         }
@@ -115,6 +123,43 @@ def status(job_id: str) -> dict[str, Any]:
 
 def _fetches_of(base_model_id: str) -> list[Job]:
     return [job for job in jobs.list_all(kind="fetch", limit=10_000) if job.base_model_id == base_model_id]
+
+
+def _in_words(ranks: Sequence[int]) -> str:
+    return f"rank{'s' if len(ranks) > 1 else ''} {', '.join(map(str, ranks))}"
+
+
+def _check_modules(model: BaseModel, ranks: Sequence[int], settings: TrainingSettings) -> None:
+    """The modules, their own ranks and the adapter to start from, as far as the model's files or shape tell."""
+    matrices = catalogue.matrices_of(model)
+    if settings.start_from is not None:
+        _check_start(settings.start_from, model, matrices, ranks, settings)
+    elif matrices:
+        names = (
+            settings.target_modules
+            if isinstance(settings.target_modules, str)
+            else list(settings.target_modules)
+        )
+        chosen = targets.choose(matrices, names, settings.layers)
+        targets.ranks(chosen, ranks[0], settings.rank_pattern)
+
+
+def _check_start(
+    adapter_id: str,
+    model: BaseModel,
+    matrices: Sequence[Matrix],
+    ranks: Sequence[int],
+    settings: TrainingSettings,
+) -> None:
+    adapter = adapters.get(adapter_id)
+    if adapter.base_model_id != model.id:
+        raise StudioError(
+            f"The adapter “{adapter.name}” was made for the base model {adapter.base_model_id}, not {model.id}.",
+            "Choose the base model it was made for, or start a fresh adapter.",
+        )
+    if matrices:
+        earlier = warm_start.read_adapter(files.adapter_folder(adapter_id), matrices)
+        warm_start.check_fits(earlier, matrices, ranks, settings)
 
 
 def _check_disk(model: BaseModel) -> None:

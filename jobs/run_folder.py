@@ -13,6 +13,7 @@ from jobs.executors.base import Handle
 from storage import files
 
 JOB_FILE = "job.json"
+LOG_FILE = "log.txt"
 STOP_FILE = "stop"
 PROCESS_FILE = "process.json"
 RESULT_FILE = "result.json"

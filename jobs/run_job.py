@@ -1,20 +1,22 @@
-"""The entry point of one job's own process: `python -m jobs.run_job RUN_FOLDER ATTEMPT`."""
+"""The entry point of one job's own process: `python -m jobs.run_job RUN_FOLDER ATTEMPT`.
+
+With `--wait DATA_FOLDER` instead it waits for a worker to name the job; see `jobs.warm`.
+"""
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
-from jobs import gpu, run_folder
-from jobs.kinds import KINDS
+from jobs import gpu, run_folder, warm
+from jobs.kinds import KINDS, WARM_MODULES
 from jobs.progress import Progress, RunFolderProgress
-from jobs.serving import client
+from jobs.serving import connection
 from storage import config, files
 from storage.errors import StudioError
 
@@ -24,29 +26,41 @@ OOM_SCORE_ADJUSTMENT = "500"
 JobFunction = Callable[[dict[str, Any], Progress], dict[str, Any]]
 
 
-def main(arguments: list[str], kinds: Mapping[str, str] = KINDS) -> int:
+def main(
+    arguments: list[str], kinds: Mapping[str, str] = KINDS, warm_modules: Sequence[str] = WARM_MODULES
+) -> int:
+    """Do the job that the arguments name, or wait for one with `warm_modules` imported."""
+    _prepare_process()
+    if arguments[0] != warm.OPTION:
+        do(Path(arguments[0]), int(arguments[1]), kinds)
+    elif job := warm.wait_for_job(warm_modules):
+        do(*job, kinds)
+    return 0
+
+
+def do(folder: Path, attempt: int, kinds: Mapping[str, str]) -> None:
     """Do the job that job.json of the run folder describes, and leave result.json in the attempt's folder."""
-    folder, attempt = Path(arguments[0]), int(arguments[1])
     config.use(config.from_environment(data_dir=folder.parent.parent))
+    # Kernels compiled for this machine are kept with everything else.
+    os.environ["TRITON_CACHE_DIR"] = str(files.root() / "cache" / "triton")
+    os.environ["XDG_CACHE_HOME"] = str(files.root() / "cache")
     attempt_folder = folder / f"attempt-{attempt}"
     attempt_folder.mkdir(parents=True, exist_ok=True)
     if not run_folder.claim(attempt_folder):
         print("This attempt is another process's already.", flush=True)
-        return 0
-    _prepare_process()
+        return
     progress = RunFolderProgress(attempt_folder, attempt)
     progress.stop_on_sigterm()
     result = _result_of(files.read_json(folder / run_folder.JOB_FILE), progress, kinds)
     progress.close()
     files.write_json(attempt_folder / run_folder.RESULT_FILE, result)
-    return 0
 
 
 def _prepare_process() -> None:
     if sys.platform == "linux":
         Path("/proc/self/oom_score_adj").write_text(OOM_SCORE_ADJUSTMENT)
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-    # The order in which jobs.gpu counts.
+    # The order in which jobs.gpu counts; torch reads it when it is imported or later.
     os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
 
 
@@ -78,7 +92,7 @@ def _device(spec: dict[str, Any], progress: Progress) -> Iterator[None]:
         return
     progress.phase("Waiting for the device")
     with suppress(StudioError):  # a server that does not answer may have ended; the lock knows
-        client.free_device()
+        connection.free_device()
     with gpu.hold(spec["device"], f"the job “{spec['name']}”"):
         yield
 
@@ -86,7 +100,7 @@ def _device(spec: dict[str, Any], progress: Progress) -> Iterator[None]:
 def _function(place: str) -> JobFunction:
     """The function at "package.module:name", imported now."""
     module, _, name = place.partition(":")
-    return cast(JobFunction, getattr(importlib.import_module(module), name))
+    return cast(JobFunction, getattr(warm.imported(module), name))
 
 
 if __name__ == "__main__":

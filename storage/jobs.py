@@ -51,6 +51,9 @@ class Job:
     seconds_left: float | None
     tokens_per_second: float | None
     steps_per_second: float | None
+    notes: list[str]
+    foreseen_seconds: float | None
+    foreseen_peak_bytes: int | None
     error_message: str | None
     error_remedy: str | None
     adapter_id: str | None
@@ -89,6 +92,7 @@ def add(
         "phase": "",
         "step": 0,
         "total_steps": 0,
+        "notes": [],
         "result": {},
         "events_offset": 0,
     }
@@ -142,6 +146,7 @@ def claim(device_lanes_busy: Collection[str]) -> Job | None:
         row.attempt += 1
         row.started_at = row.started_at or time.time()
         row.phase, row.phase_done, row.phase_total = "", None, None
+        row.notes, row.foreseen_seconds, row.foreseen_peak_bytes = [], None, None
         row.pid, row.process_started, row.boot_id = None, None, None
         row.events_offset = 0  # every attempt writes its own file of events
         session.flush()

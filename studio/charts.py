@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 
 from storage import jobs, metrics
 from storage.metrics import Metric
+from studio import words
 
 Point = tuple[int, float | None]
 
@@ -40,11 +41,14 @@ def _points(found: Sequence[Metric], name: str) -> list[Point]:
     return [(m.step, None if m.value is None else float(f"{m.value:.4g}")) for m in found if m.name == name]
 
 
-def points_json(job_id: str, after: int) -> str:
+def points_json(job_id: str, after: int, told: int = 0) -> str:
     """What the live chart asks for every second: the points since a cursor (0 = all, thinned) and the state.
 
+    `told` is how many sentences about the run's way of computing the page shows already.
+
     `c` cursor, `l` and `h` training and held-out loss as [step, value], `s`/`t` step and total,
-    `e` seconds left, `k` tokens/s, `r` steps/s, `q` status, `p` what happens now, `b` its done and total.
+    `e` seconds left, `k` tokens/s, `r` steps/s, `q` status, `p` what happens now, `b` its done and total,
+    `n` all sentences when there are not `told` many, `f` what a rehearsal foresaw.
 
     Raises:
         StudioError: no job has this id.
@@ -57,6 +61,11 @@ def points_json(job_id: str, after: int) -> str:
         if points or after == 0:
             answer[key] = thinned(points)
     answer |= {"s": job.step, "t": job.total_steps, "q": job.status}
+    sentences = words.how(job)
+    if len(sentences) != told:
+        answer["n"] = sentences
+    if foreseen := words.foreseen(job):
+        answer["f"] = foreseen
     if job.status in OPEN:
         if job.seconds_left is not None:
             answer["e"] = round(job.seconds_left)

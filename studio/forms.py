@@ -3,33 +3,44 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import gradio as gr
 
+Choices = list[tuple[str, str]]
+NO_CHOICES: Mapping[str, Choices] = {}
 
-def fields_for(settings: type, names: Iterable[str]) -> dict[str, gr.components.Component]:
+
+def fields_for(
+    settings: type, names: Iterable[str], choices: Mapping[str, Choices] = NO_CHOICES
+) -> dict[str, gr.components.Component]:
     """One labelled field per setting, with its help sentence under the label; empty means automatic.
 
-    `settings` is a dataclass whose fields carry label, help, unit, minimum, maximum and choices as metadata.
+    `settings` is a dataclass whose fields carry label, help, unit, minimum, maximum and choices as metadata,
+    and what an empty field means. `choices` are (words, value) of settings whose values only the page knows.
     """
     known = {entry.name: entry for entry in dataclasses.fields(settings)}
-    return {name: _field(known[name]) for name in names}
+    return {name: _field(known[name], choices.get(name)) for name in names}
 
 
-def _field(entry: dataclasses.Field[Any]) -> gr.components.Component:
+def _field(entry: dataclasses.Field[Any], choices: Choices | None) -> gr.components.Component:
     about = entry.metadata
+    default = None if entry.default is dataclasses.MISSING else entry.default
+    if choices is not None:
+        return gr.Dropdown(choices, value=choices[0][1], label=about["label"], info=about["help"])
     if about.get("choices"):
-        return gr.Dropdown(
-            list(about["choices"]), value=entry.default, label=about["label"], info=about["help"]
-        )
-    if isinstance(entry.default, bool):
-        return gr.Checkbox(value=entry.default, label=about["label"], info=about["help"])
+        return gr.Dropdown(list(about["choices"]), value=default, label=about["label"], info=about["help"])
+    if isinstance(default, bool):
+        # Wide enough that its words stand beside the box, not under one another.
+        return gr.Checkbox(value=default, label=about["label"], info=about["help"], min_width=280)
     unit = f" · {about['unit']}" if about.get("unit") else ""
-    value = "" if entry.default is None else str(entry.default)
     return gr.Textbox(
-        value=value, label=f"{about['label']}{unit}", info=about["help"], placeholder="automatic", max_lines=1
+        value="" if default in (None, ()) else str(default),
+        label=f"{about['label']}{unit}",
+        info=about["help"],
+        placeholder=about.get("empty", "automatic"),
+        max_lines=1,
     )
 
 

@@ -86,8 +86,8 @@ def add(application: FastAPI) -> None:
         return FileResponse(path, media_type=ASSET_TYPES[path.suffix], headers={"cache-control": "no-cache"})
 
     @application.get("/runs/{job_id}/points")
-    def points(job_id: str, after: int = 0) -> Response:
-        return Response(charts.points_json(job_id, after), media_type="application/json")
+    def points(job_id: str, after: int = 0, told: int = 0) -> Response:
+        return Response(charts.points_json(job_id, after, told), media_type="application/json")
 
     @application.get("/download/adapter/{adapter_id}")
     async def download_adapter(adapter_id: str) -> Response:

@@ -9,7 +9,8 @@ from typing import Any
 import gradio as gr
 
 from jobs.base_models import catalogue
-from jobs.lora import memory, savings, targets
+from jobs.lora import savings, targets
+from jobs.training.settings import check_ranks, from_json
 from storage.errors import StudioError
 from studio import charts, layout, words
 from studio.notices import shown
@@ -32,12 +33,20 @@ class SavingsView:
     tables: gr.HTML
     formula: gr.HTML
 
-    def follow(self, model: gr.Radio, rank: gr.Slider, target: gr.Radio, layers: gr.Textbox) -> None:
+    def follow(
+        self,
+        model: gr.Radio,
+        rank: gr.Slider,
+        target: gr.Radio,
+        layers: gr.components.Component,
+        rank_pattern: gr.components.Component,
+        use_dora: gr.components.Component,
+    ) -> None:
         """Recalculate whenever one of these changes."""
-        inputs = [model, rank, target, layers, self.matrix]
+        followed = [model, rank, target, layers, rank_pattern, use_dora]
         outputs = [self.matrix, self.picture, self.facts, self.tables]
-        for changed in (model.change, rank.change, target.change, layers.change, self.matrix.input):
-            changed(shown(show), inputs, outputs, **LIVE)
+        for changed in (*(field.change for field in followed), self.matrix.input):
+            changed(shown(show), [*followed, self.matrix], outputs, **LIVE)
 
 
 def build() -> SavingsView:
@@ -82,35 +91,54 @@ def fraction(reduction: float) -> str:
     return f"1/{reduction:,.0f}" if reduction >= 10 else f"1/{reduction:.1f}"
 
 
-def show(model_id: str, rank: float, target: str, layers: str, path: str | None) -> tuple[Any, ...]:
-    """The matrices to choose from, the picture, the facts and the tables for a model and a rank."""
+def show(
+    model_id: str,
+    rank: float,
+    target: str,
+    layers: str,
+    rank_pattern: str,
+    use_dora: bool,
+    path: str | None,
+) -> tuple[Any, ...]:
+    """The matrices to choose from, the picture, the facts and the tables for a model and an adapter on it."""
     model = catalogue.find(model_id)
     matrices = catalogue.matrices_of(model)
     if not matrices:
         note = '<p class="quiet">The shapes of this model are known once it has been fetched.</p>'
         return gr.Dropdown(choices=[], value=None), None, note, ""
     try:
-        chosen = targets.choose(matrices, target, layers or "all")
-    except StudioError:  # half-typed layers; what is wrong with them stands above Start
+        settings = from_json({"layers": layers, "rank_pattern": rank_pattern})
+        chosen = targets.choose(matrices, target, settings.layers)
+        ranks = targets.ranks(chosen, check_ranks(settings, rank, model.shape), settings.rank_pattern)
+    except StudioError:  # half-typed; what is wrong stands above Start
         return (gr.skip(),) * 4
     names = {
         matrix.path: f"{matrix.name} · layer {matrix.layer} · {matrix.out_features:,} × {matrix.in_features:,}"
         for matrix in chosen
     }
-    one = next((matrix for matrix in chosen if matrix.path == path), chosen[0])
-    total = savings.savings(model, int(rank), target, layers or "all")
+    number = next((i for i, matrix in enumerate(chosen) if matrix.path == path), 0)
+    one, own_rank = chosen[number], ranks[number]
+    total = savings.savings(
+        model, int(rank), target, settings.layers, rank_pattern=settings.rank_pattern, use_dora=use_dora
+    )
     return (
         gr.Dropdown(choices=[(name, key) for key, name in names.items()], value=one.path),
-        charts.to_scale(one.out_features, one.in_features, int(rank)),
-        facts_html(one, total, int(rank), model),
+        charts.to_scale(one.out_features, one.in_features, own_rank),
+        facts_html(one, total, own_rank, model, use_dora),
         tables_html(total),
     )
 
 
-def facts_html(matrix: targets.Matrix, total: savings.Savings, rank: int, model: catalogue.BaseModel) -> str:
-    """Trained here and in the whole model, as numbers for people."""
+def facts_html(
+    matrix: targets.Matrix,
+    total: savings.Savings,
+    rank: int,
+    model: catalogue.BaseModel,
+    use_dora: bool = False,
+) -> str:
+    """Trained here (where the rank is `rank`) and in the whole model, as numbers for people."""
     full = matrix.out_features * matrix.in_features
-    lora = savings.lora_parameters(matrix.out_features, matrix.in_features, rank)
+    lora = savings.lora_parameters(matrix.out_features, matrix.in_features, rank, use_dora)
     few, all_values = total.lora_parameters, total.model_parameters
     entries = (
         ("Trained in this matrix", f"{lora:,}, not {full:,}", f"{fraction(full / lora)} of it"),
@@ -128,21 +156,13 @@ def facts_html(matrix: targets.Matrix, total: savings.Savings, rank: int, model:
     return f'<dl class="facts">{facts}</dl>'
 
 
-def formula_html(model_id: str, rank: float, target: str, layers: str, cost: dict[str, Any]) -> str:
+def formula_html(cost: dict[str, Any]) -> str:
     """How the memory of an estimate was counted, with its numbers."""
-    text = memory.formula(
-        catalogue.find(model_id),
-        int(rank),
-        target,
-        layers or "all",
-        tokens=cost["tokens_per_pass"],
-        precision=cost["precision"],
-    )
-    return f'<pre class="formula" tabindex="0">{html.escape(text)}</pre>'
+    return f'<pre class="formula" tabindex="0">{html.escape(cost["formula"])}</pre>'
 
 
 def memory_html(cost: dict[str, Any]) -> str:
-    """Two bars in one scale: memory to train everything, memory with LoRA, each with its parts, of an estimate."""
+    """Two bars in one scale, with their parts: memory to train everything, memory with LoRA; and how it computes."""
     full, lora = cost["memory"]["full"], cost["memory"]["lora"]
     bars = ""
     for name, side, colour in (("Memory to train everything", full, "base"), ("Memory with LoRA", lora, "")):
@@ -153,6 +173,7 @@ def memory_html(cost: dict[str, Any]) -> str:
                 ("gradients", "gradients"),
                 ("optimizer", "optimiser state"),
                 ("activations", "activations"),
+                ("workspace", "working space"),
                 ("runtime", "libraries"),
             )
         )
@@ -162,7 +183,8 @@ def memory_html(cost: dict[str, Any]) -> str:
             f'<div class="meter {colour}" aria-hidden="true"><i style="width:{share:.1f}%"></i></div>'
             f'<div class="quiet">{parts}</div></div>'
         )
-    return f'<div class="two">{bars}</div>'
+    said = html.escape(" ".join(cost["words"]))
+    return f'<div class="two">{bars}</div><p class="quiet">{said}</p>'
 
 
 def tables_html(total: savings.Savings) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import time
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from storage.adapters import Adapter
 from storage.jobs import Job
@@ -104,7 +105,7 @@ def _run(job: Job, model_names: dict[str, str], adapter_bytes: dict[str, int], n
         html.escape(job.name),
         status(job),
         html.escape(model_names.get(job.base_model_id or "", job.base_model_id or NOTHING)),
-        str(job.rank) if job.rank else NOTHING,
+        words.ranks(job) if job.rank else NOTHING,
         f"{job.held_out_loss:.3f}" if job.held_out_loss is not None else NOTHING,
         when(job.started_at or job.created_at, now),
         words.duration(ended - job.started_at) if ended and job.started_at else NOTHING,
@@ -126,6 +127,26 @@ def _links(job: Job, adapter_bytes: dict[str, int]) -> list[str]:
 def _link(target: str, text: str, of: str) -> str:
     label = f"{text}: {html.escape(of)}"
     return f'<a href="{html.escape(target)}" title="{label}" aria-label="{label}">{text}</a>'
+
+
+def trials(found: Sequence[dict[str, Any]], kept: int | None) -> str:
+    """The runs of a sweep that were trained side by side; `kept` is the place of the best one in `found`."""
+    headings = ["Trial", "Rank", "Learning rate", "Best held-out loss", "Kept"]
+    mark = '<span class="pill good"><span aria-hidden="true">◆</span> kept</span>'
+    rows = []
+    for place, trial in enumerate(found):
+        loss, step = trial.get("best_held_out_loss"), trial.get("best_step")
+        said = NOTHING if loss is None else f"{loss:.3f}" + ("" if step is None else f" at step {step:,}")
+        rows.append(
+            [
+                str(place + 1),
+                str(trial["rank"]),
+                f"{trial['learning_rate']:g}",
+                said,
+                mark if place == kept else "",
+            ]
+        )
+    return table("What was tried", headings, rows)
 
 
 def last_patch(adapter: Adapter, model_name: str, model_parameters: int | None) -> str:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import html
 
+from storage.jobs import Job
+
 CURVE = {
     "queued": "Waiting for its turn.",
+    "running": "Training.",
     "preparing": "Getting ready: loading the model and the examples.",
     "early": "Just started: too early to tell.",
     "learning": "Yes, still. Held-out loss falls: it learns the pattern, not the examples.",
@@ -57,6 +60,52 @@ def duration(seconds: float) -> str:
     if seconds < 48 * 3600:
         return f"{seconds / 3600:.1f} hours"
     return f"{seconds / 86400:.1f} days"
+
+
+def closely(seconds: float) -> str:
+    """Seconds where ten of them matter: 100 -> "1 minute 40", 605 -> "10 minutes"."""
+    tens = 10 * round(seconds / 10)
+    if not 90 <= seconds < 595:
+        return duration(seconds)
+    minutes, rest = divmod(tens, 60)
+    return f"{many(minutes, 'minute')} {rest}" if rest else many(minutes, "minute")
+
+
+def foreseen(job: Job) -> str:
+    """What the rehearsal of a run foresaw, and after its end how far off that was; empty without one."""
+    if job.foreseen_seconds is None or job.foreseen_peak_bytes is None:
+        return ""
+    said = f"Foreseen: about {closely(job.foreseen_seconds)}, {size(job.foreseen_peak_bytes)}"
+    truth = job.result.get("rehearsal") or {}
+    time = _off(truth.get("seconds_error"), "It took", "longer", "less time", "as long")
+    memory = _off(truth.get("peak_error"), "it needed", "more memory", "less memory", "as much memory")
+    found = ", and ".join(part for part in (time, memory) if part)
+    return f"{said}. {found[0].upper()}{found[1:]}." if found else f"{said}."
+
+
+def _off(error: float | None, verb: str, above: str, below: str, even: str) -> str:
+    """The truth against what was foreseen, in words; `error` is the other way round, foreseen / truth - 1."""
+    if error is None or error <= -1:
+        return ""
+    more = 1 / (1 + error) - 1
+    if abs(more) < 0.005:
+        return f"{verb} {even} as foreseen"
+    return f"{verb} {100 * abs(more):.0f} % {above if more > 0 else below} than foreseen"
+
+
+def how(job: Job) -> list[str]:
+    """How a run computes, a sentence each: what it said on the way, then what only its result says."""
+    told = [*job.notes, *(job.result.get("words") or []), *(job.result.get("notes") or [])]
+    return list(dict.fromkeys(told))
+
+
+def ranks(job: Job) -> str:
+    """The rank of a run, or those it tries and in the end the kept one: "8"; "2, 4, 8"; "4, kept of 2, 4, 8"."""
+    tried = job.settings.get("try_ranks") or []
+    if len(tried) < 2:
+        return str(job.rank)
+    every, best = ", ".join(map(str, tried)), job.result.get("best_trial")
+    return every if best is None else f"{job.result['trials'][best]['rank']}, kept of {every}"
 
 
 def share(part: float, whole: float) -> str:

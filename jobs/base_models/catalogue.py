@@ -48,6 +48,11 @@ class BaseModel:
         return self.folder is not None
 
     @property
+    def public_name(self) -> str:
+        """How others find it: its hub id, else the plain name; never a path of this machine."""
+        return self.source if self.kind in ("starter", "hub") else self.name
+
+    @property
     def architecture(self) -> str | None:
         """The model_type of its config.json."""
         return None if self.shape is None else self.shape.architecture

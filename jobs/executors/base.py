@@ -26,6 +26,14 @@ class Executor(Protocol):
         """
         ...
 
+    def prepare(self) -> None:
+        """Make ready what can be ready before the next job; called again and again while no job computes."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what was made ready; jobs that have been started go on."""
+        ...
+
     def stop(self, handle: Handle, force: bool = False) -> None:
         """Ask the job's process and its children to end (SIGTERM), or end them at once (`force`, SIGKILL)."""
         ...

@@ -54,24 +54,20 @@ def adapter_zip(adapter_id: str) -> Path:
                 "Train it again.",
             )
     base = catalogue.find(adapter.base_model_id)
+    config = _config(folder, base)
     packed = files.temporary_folder() / f"{files.slug(adapter.name)}-{adapter.id}.zip"
     with files.full_disk_as_error(adapter.size_bytes), zipfile.ZipFile(packed, "w") as archive:
-        _add(archive, CONFIG_FILE, _json(_config(folder, base)))
-        _add(archive, "README.md", model_card(adapter, base, public_name(base)).encode())
+        _add(archive, CONFIG_FILE, _json(config))
+        _add(archive, "README.md", model_card(adapter, base, config).encode())
         _add(archive, "load_adapter.py", _load_script(adapter, base).encode())
         with (folder / WEIGHTS_FILE).open("rb") as weights, archive.open(_entry(WEIGHTS_FILE), "w") as target:
             shutil.copyfileobj(weights, target, 1024 * 1024)
     return packed
 
 
-def public_name(base: BaseModel) -> str:
-    """How others find the base model: its hub id, else the plain name; never a path of this machine."""
-    return base.source if base.kind in ("starter", "hub") else base.name
-
-
 def _config(folder: Path, base: BaseModel) -> dict[str, Any]:
     settings: dict[str, Any] = files.read_json(folder / CONFIG_FILE)
-    return {**settings, "base_model_name_or_path": public_name(base), "revision": None}
+    return {**settings, "base_model_name_or_path": base.public_name, "revision": None}
 
 
 def _load_script(adapter: Adapter, base: BaseModel) -> str:
@@ -79,7 +75,7 @@ def _load_script(adapter: Adapter, base: BaseModel) -> str:
     messages = [{"role": "user", "content": "Hello!"}]
     if system:
         messages.insert(0, {"role": "system", "content": system})
-    return LOAD_SCRIPT.format(base=repr(public_name(base)), messages=repr(messages))
+    return LOAD_SCRIPT.format(base=repr(base.public_name), messages=repr(messages))
 
 
 def _json(value: Any) -> bytes:

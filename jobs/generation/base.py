@@ -15,6 +15,8 @@ from storage.errors import StudioError
 # attention on processors; below it plain attention is the faster one.
 PLAIN_ATTENTION_TOKENS = 256
 CPU_FLAGS = Path("/proc/cpuinfo")
+# From here on (Volta) NVIDIA GPUs multiply in fp16 many times as fast as in fp32.
+FP16_CAPABILITY = (7, 0)
 
 
 def load_base(
@@ -53,7 +55,7 @@ def load_base(
 
 
 def number_format(device: str, precision: str) -> torch.dtype:
-    """The format to compute in: "auto" takes bf16 where the hardware multiplies in it, else fp32.
+    """The format to compute in: "auto" takes bf16 where the hardware multiplies in it, else fp16 or fp32.
 
     Raises:
         StudioError: nf4 is asked for without an NVIDIA GPU and bitsandbytes.
@@ -63,9 +65,13 @@ def number_format(device: str, precision: str) -> torch.dtype:
             "The number format nf4 needs an NVIDIA GPU and the package bitsandbytes.",
             'Set precision to "auto", or install bitsandbytes on a machine with an NVIDIA GPU.',
         )
-    if precision == "auto":
-        precision = "bf16" if _multiplies_in_bf16(device) else "fp32"
-    return torch.float32 if precision == "fp32" else torch.bfloat16
+    if precision in ("fp32", "bf16"):
+        return torch.float32 if precision == "fp32" else torch.bfloat16
+    if _multiplies_in_bf16(device):
+        return torch.bfloat16
+    if device.startswith("cuda") and torch.cuda.get_device_capability(device) >= FP16_CAPABILITY:
+        return torch.float16
+    return torch.float32
 
 
 def _multiplies_in_bf16(device: str) -> bool:

@@ -7,8 +7,9 @@ Used by the page (token view), training and generation alike, so it needs neithe
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -32,6 +33,9 @@ PLAIN_TEMPLATE = (
     "{% endfor %}{% if add_generation_prompt %}{{ '\\n\\nAssistant:' }}{% endif %}"
 )
 
+# Rows encoded together: enough for all cores.
+BATCH_ROWS = 512
+
 Message = Mapping[str, str]
 
 
@@ -43,6 +47,17 @@ class TokenizedExample:
     learned: list[bool]
     pieces: list[str]
     cut: int
+
+
+@dataclass(frozen=True)
+class _Joined:
+    """A conversation's tokens: the spans of them that are learned, the texts they were made of, and the end
+    that was put behind those because they had none."""
+
+    token_ids: list[int]
+    spans: list[tuple[int, int]]
+    parts: list[str]
+    added_eos: int | None
 
 
 class _GenerationTag(jinja2.ext.Extension):
@@ -106,6 +121,14 @@ def _special_tokens(folder: Path, tokenizer_config: Mapping[str, Any]) -> dict[s
 def _common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
     pairs = zip(first, second, strict=False)
     return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(first), len(second)))
+
+
+def _marked(length: int, spans: Iterable[tuple[int, int]]) -> list[bool]:
+    """Whether each of `length` tokens lies in one of the spans (start, end)."""
+    marked = [False] * length
+    for start, end in spans:
+        marked[start:end] = [True] * max(0, end - start)
+    return marked
 
 
 class ChatFormat:
@@ -195,30 +218,79 @@ class ChatFormat:
         that generation would see for it. That always holds for the last answer. It fails for earlier ones in
         templates that rewrite the past (dropping thoughts, say); those answers are read but not learned.
         """
+        texts = self._texts(messages)
+        joined = self._joined(texts, [self._encode(text) for text in texts])
+        pieces = self._pieces(joined.parts)
+        if joined.added_eos is not None:
+            pieces = [
+                *pieces[: len(joined.token_ids) - 1],
+                self._tokenizer.id_to_token(joined.added_eos) or "",
+            ]
+        return self._cut(joined.token_ids, joined.spans, pieces, max_tokens)
+
+    def examples(
+        self, conversations: Iterable[Sequence[Message]]
+    ) -> Iterator[tuple[list[int], list[bool]] | StudioError]:
+        """`example`'s tokens and what of them is learned, many at a time; errors stand in a row's place."""
+        rest = iter(conversations)
+        while batch := list(itertools.islice(rest, BATCH_ROWS)):
+            texts = [self._texts_or_error(messages) for messages in batch]
+            flat = [text for found in texts if not isinstance(found, StudioError) for text in found]
+            # On all cores, and without working out where each token stands in the text.
+            encoded = iter(self._tokenizer.encode_batch_fast(flat, add_special_tokens=False))
+            for found in texts:
+                if isinstance(found, StudioError):
+                    yield found
+                else:
+                    joined = self._joined(found, [next(encoded).ids for _ in found])
+                    yield joined.token_ids, _marked(len(joined.token_ids), joined.spans)
+
+    def _texts_or_error(self, messages: Sequence[Message]) -> list[str] | StudioError:
+        try:
+            return self._texts(messages)
+        except StudioError as error:
+            return error
+
+    def _texts(self, messages: Sequence[Message]) -> list[str]:
+        """The texts whose tokens tell what is learned: for each answer its prompt, and the text through it.
+
+        The last answer's come first. Without an answer, the whole conversation alone.
+        """
         answers = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
         if not answers:
-            text = self.render(messages)
-            return self._cut(self._encode(text), [], self._pieces([text]), max_tokens)
+            return [self.render(messages)]
         last = answers[-1]
         prompt = self.render(messages[:last], add_generation_prompt=True)
-        answer = self._answer_text(messages[: last + 1], prompt)
-        prompt_ids, token_ids = self._encode(prompt), self._encode(prompt + answer)
-        parts = [prompt + answer]
+        texts = [prompt, prompt + self._answer_text(messages[: last + 1], prompt)]
+        for i in answers[:-1]:
+            texts.append(self.render(messages[:i], add_generation_prompt=True))
+            texts.append(self.render(messages[: i + 1]).rstrip())
+        return texts
+
+    def _joined(self, texts: Sequence[str], encoded: Sequence[list[int]]) -> _Joined:
+        """One conversation's tokens, from what `_texts` gave and its tokens."""
+        if len(texts) == 1:
+            return _Joined(encoded[0], [], [texts[0]], None)
+        (prompt, whole), (prompt_ids, token_ids) = texts[:2], encoded[:2]
+        parts = [whole]
         if token_ids[: len(prompt_ids)] != prompt_ids:
             # A token would span question and answer: keep the question as generation sees it.
-            parts = [prompt, answer]
-            token_ids = prompt_ids + self._encode(answer)
-        pieces = self._pieces(parts)
-
+            parts = [prompt, whole[len(prompt) :]]
+            token_ids = prompt_ids + self._encode(parts[1])
         end = len(token_ids)
         while end > len(prompt_ids) and self._is_blank(token_ids[end - 1]):
             end -= 1
-        if token_ids[end - 1] not in self._end_ids and self._eos_id is not None:
-            token_ids = [*token_ids[:end], self._eos_id]
-            pieces = [*pieces[:end], self._tokenizer.id_to_token(self._eos_id) or ""]
+        added_eos = None if token_ids[end - 1] in self._end_ids else self._eos_id
+        if added_eos is not None:
+            token_ids = [*token_ids[:end], added_eos]
             end += 1
-        spans = [self._span_of(messages, i, token_ids) for i in answers[:-1]]
-        return self._cut(token_ids, [*spans, (len(prompt_ids), end)], pieces, max_tokens)
+        spans = [
+            (len(earlier), _common_prefix(token_ids, through))
+            for earlier, through in zip(encoded[2::2], encoded[3::2], strict=True)
+            # An answer whose own prompt does not stand before it is read but not learned.
+            if token_ids[: len(earlier)] == earlier
+        ]
+        return _Joined(token_ids, [*spans, (len(prompt_ids), end)], parts, added_eos)
 
     def _is_blank(self, token_id: int) -> bool:
         return not self._tokenizer.decode([token_id], skip_special_tokens=False).strip()
@@ -240,18 +312,10 @@ class ChatFormat:
             return ""
         return text.partition(marker)[2]
 
-    def _span_of(self, messages: Sequence[Message], index: int, token_ids: list[int]) -> tuple[int, int]:
-        """Where an earlier answer starts and ends; empty if its own prompt does not stand before it."""
-        prompt_ids = self.prompt_ids(messages[:index])
-        if token_ids[: len(prompt_ids)] != prompt_ids:
-            return (0, 0)
-        through = self._encode(self.render(messages[: index + 1]).rstrip())
-        return (len(prompt_ids), _common_prefix(token_ids, through))
-
     def _cut(
         self, token_ids: list[int], spans: list[tuple[int, int]], pieces: list[str], max_tokens: int | None
     ) -> TokenizedExample:
-        learned = [any(start <= i < end for start, end in spans) for i in range(len(token_ids))]
+        learned = _marked(len(token_ids), spans)
         kept = len(token_ids) if max_tokens is None else min(max_tokens, len(token_ids))
         return TokenizedExample(token_ids[:kept], learned[:kept], pieces[:kept], len(token_ids) - kept)
 

@@ -1,7 +1,8 @@
 """Answers from one base model and any number of adapters on it, all sides decoded together and streamed.
 
 The base model is loaded once. Rows of one batch go through different adapters (PEFT's mixed batch), so that
-sides differ by their adapter's weights and by nothing else.
+sides differ by their adapter's weights and by nothing else. PEFT mixes no DoRA adapters: the rows of each one
+are a batch of their own, a token at a time beside the others.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from torch import Tensor
 from jobs.base_models.weights import weights_sha256
 from jobs.generation.base import load_base
 from jobs.generation.chat import ChatFormat
+from jobs.generation.dora import Lengths, load_lengths, set_strength
 from storage import files
 from storage.errors import StudioError
 
@@ -84,6 +86,30 @@ class _Row:
         )
 
 
+@dataclass
+class _Batch:
+    """Rows that go through the model together, and what it keeps of their tokens (`cache`).
+
+    `token_ids` (rows, new tokens) are still to be read, `mask` (rows, all tokens) is 0 on what fills up a
+    prompt in front. `dora` is the one DoRA adapter of all rows, or None.
+    """
+
+    rows: list[_Row]
+    token_ids: Tensor
+    mask: Tensor
+    dora: str | None
+    cache: Any = None
+
+    def go_on(self, chosen: Sequence[int]) -> None:
+        """Read the `chosen` tokens next; answers that are done leave, so that others do not wait for them."""
+        going = [i for i, row in enumerate(self.rows) if not row.finish_reason]
+        if 0 < len(going) < len(self.rows):
+            self.cache.batch_select_indices(torch.tensor(going, device=self.mask.device))
+        self.rows = [self.rows[i] for i in going]
+        self.token_ids = torch.tensor([[chosen[i]] for i in going], device=self.mask.device)
+        self.mask = torch.cat([self.mask[going], self.mask.new_ones(len(going), 1)], dim=1)
+
+
 class Engine:
     """One base model in memory with adapters on top; one thread at a time may use it."""
 
@@ -94,9 +120,10 @@ class Engine:
         self._model: Any = load_base(self._folder, device, precision)
         self._context_tokens = getattr(self._model.config, "max_position_embeddings", None) or 1 << 30
         self._adapter_hashes: dict[str, str] = {}
+        self._lengths: dict[str, list[Lengths]] = {}  # of the DoRA adapters
 
     def load_adapter(self, adapter_id: str, folder: Path) -> None:
-        """Put a PEFT LoRA folder on the base model under the name `adapter_id`; loaded ones stay.
+        """Put a PEFT LoRA or DoRA folder on the base model under the name `adapter_id`; loaded ones stay.
 
         Raises:
             StudioError: the folder is unreadable, or its matrices do not fit this base model.
@@ -113,12 +140,15 @@ class Engine:
                 self._model, str(folder), adapter_name=adapter_id, autocast_adapter_dtype=False
             )
         self._model.eval()
+        if lengths := load_lengths(self._model, adapter_id, folder / WEIGHTS_FILE):
+            self._lengths[adapter_id] = lengths
         self._adapter_hashes[adapter_id] = files.sha256_of(folder / WEIGHTS_FILE)
 
     def unload_adapter(self, adapter_id: str) -> None:
         """Take an adapter off and free its memory; an unknown one changes nothing."""
         if self._adapter_hashes.pop(adapter_id, None) is None:
             return
+        self._lengths.pop(adapter_id, None)
         if self._adapter_hashes:
             self._model.set_adapter(next(iter(self._adapter_hashes)))
             self._model.delete_adapter(adapter_id)
@@ -140,7 +170,7 @@ class Engine:
         strength: float = 1.0,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> Iterator[list[Delta]]:
-        """Answer all requests in one batch, a list of deltas for every token step.
+        """Answer all requests side by side, a list of deltas for every token step.
 
         At temperature 0 the likeliest token is taken. Above it, each step draws one noise vector from `seed`
         and uses it for all rows (Gumbel-max), so that equal weights give equal answers side by side.
@@ -149,24 +179,20 @@ class Engine:
             StudioError: a prompt leaves no room in the model's context, or the device runs out of memory.
         """
         rows = [_Row(i, request, self._prompt_ids(request)) for i, request in enumerate(requests)]
-        token_ids, mask = self._left_padded(rows)
         noise = torch.Generator().manual_seed(seed)
-        cache = None
-        while rows:
-            logits, cache = self._forward(token_ids, mask, cache, rows, strength)
+        batches = self._batches(rows)
+        while batches:
+            logits = torch.cat([self._forward(batch, strength) for batch in batches])
             chosen = _choose(logits, temperature, noise).tolist()
             stopped = should_stop()
-            for row, token_id in zip(rows, chosen, strict=True):
+            stepped = [row for batch in batches for row in batch.rows]
+            for row, token_id in zip(stepped, chosen, strict=True):
                 self._take(row, token_id, max_new_tokens, stopped)
-            yield [row.delta(self.chat) for row in rows]
-            # Answers that are done leave the batch, so that short ones do not wait for long ones.
-            going = [i for i, row in enumerate(rows) if not row.finish_reason]
-            if 0 < len(going) < len(rows):
-                cache.batch_select_indices(torch.tensor(going, device=self._device))
-                mask = mask[going]
-            rows = [rows[i] for i in going]
-            token_ids = torch.tensor([[chosen[i]] for i in going], device=self._device)
-            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+            yield [row.delta(self.chat) for row in sorted(stepped, key=lambda row: row.index)]
+            for batch in batches:
+                ours, chosen = chosen[: len(batch.rows)], chosen[len(batch.rows) :]
+                batch.go_on(ours)
+            batches = [batch for batch in batches if batch.rows]
 
     def _take(self, row: _Row, token_id: int, max_new_tokens: int, stopped: bool) -> None:
         if token_id in self.chat.stop_ids:
@@ -188,54 +214,70 @@ class Engine:
             )
         return prompt_ids
 
-    def _left_padded(self, rows: Sequence[_Row]) -> tuple[Tensor, Tensor]:
-        """Token ids and mask (rows, longest prompt); padded in front, so that answers start together."""
-        longest = max((len(row.prompt_ids) for row in rows), default=0)
-        ids = [[self.chat.pad_id] * (longest - len(row.prompt_ids)) + row.prompt_ids for row in rows]
-        mask = [[0] * (longest - len(row.prompt_ids)) + [1] * len(row.prompt_ids) for row in rows]
-        return torch.tensor(ids, device=self._device), torch.tensor(mask, device=self._device)
+    def _batches(self, rows: Sequence[_Row]) -> list[_Batch]:
+        """The rows that can go through the model together; padded in front, so that answers start together."""
+        by_dora: dict[str | None, list[_Row]] = {}
+        for row in rows:
+            adapter_id = row.request.adapter_id
+            by_dora.setdefault(adapter_id if adapter_id in self._lengths else None, []).append(row)
+        batches = []
+        for dora, together in by_dora.items():
+            longest = max(len(row.prompt_ids) for row in together)
+            fill = [longest - len(row.prompt_ids) for row in together]
+            pairs = list(zip(fill, together, strict=True))
+            ids = [[self.chat.pad_id] * count + row.prompt_ids for count, row in pairs]
+            mask = [[0] * count + [1] * len(row.prompt_ids) for count, row in pairs]
+            token_ids, seen = (torch.tensor(values, device=self._device) for values in (ids, mask))
+            batches.append(_Batch(together, token_ids, seen, dora))
+        return batches
 
-    def _forward(
-        self, token_ids: Tensor, mask: Tensor, cache: Any, rows: Sequence[_Row], strength: float
-    ) -> tuple[Tensor, Any]:
-        """Logits of the last position, (rows, vocabulary) in fp32, and the grown cache."""
-        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -token_ids.shape[1] :]
-        names = [row.request.adapter_id or BASE_ROWS for row in rows]
-        mixed = {"adapter_names": names} if isinstance(self._model, PeftModel) else {}
+    def _forward(self, batch: _Batch, strength: float) -> Tensor:
+        """Logits of the last position, (rows, vocabulary) in fp32; the batch's cache grows."""
+        positions = (batch.mask.cumsum(dim=1) - 1).clamp(min=0)[:, -batch.token_ids.shape[1] :]
+        mixed = {}
+        if batch.dora is not None:
+            self._model.set_adapter(batch.dora)
+        elif isinstance(self._model, PeftModel):
+            mixed = {"adapter_names": [row.request.adapter_id or BASE_ROWS for row in batch.rows]}
         try:
             with self._scaled(strength):
                 output = self._model(
-                    input_ids=token_ids,
-                    attention_mask=mask,
+                    input_ids=batch.token_ids,
+                    attention_mask=batch.mask,
                     position_ids=positions,
-                    past_key_values=cache,
+                    past_key_values=batch.cache,
                     use_cache=True,
                     logits_to_keep=1,
                     **mixed,
                 )
         except torch.OutOfMemoryError as error:
             raise StudioError(
-                f"The device {self._device} has too little memory for {len(rows)} answers at once.",
+                f"The device {self._device} has too little memory for {len(batch.rows)} answers at once.",
                 "Compare fewer sides, shorten the prompt, or choose a smaller base model.",
             ) from error
-        return output.logits[:, -1].float(), output.past_key_values
+        batch.cache = output.past_key_values
+        logits: Tensor = output.logits[:, -1]
+        return logits.float()
 
     @contextmanager
     def _scaled(self, strength: float) -> Iterator[None]:
-        """All adapters at `strength` times their own scale."""
+        """All adapters at `strength` times their own change."""
         if strength == 1.0:
             yield
             return
-        layers = [module for module in self._model.modules() if isinstance(module, LoraLayer)]
         try:
-            for layer in layers:
-                for name in self._adapter_hashes:
-                    layer.set_scale(name, strength)
+            self._set_strength(strength)
             yield
         finally:
-            for layer in layers:
+            self._set_strength(1.0)
+
+    def _set_strength(self, strength: float) -> None:
+        for module in self._model.modules():
+            if isinstance(module, LoraLayer):
                 for name in self._adapter_hashes:
-                    layer.set_scale(name, 1.0)
+                    module.set_scale(name, strength)
+        for lengths in self._lengths.values():
+            set_strength(lengths, strength)
 
     def _check_fits(self, folder: Path) -> None:
         """Compare the adapter's matrices with the base model's, which PEFT would only do half-way through."""
@@ -252,10 +294,13 @@ class Engine:
         modules = {name.replace(".base_layer", ""): module for name, module in base.named_modules()}
         for name, shape in shapes.items():
             path, _, kind = name.removeprefix("base_model.model.").rpartition(".lora_")
-            # A is (rank, in), B is (out, rank); anything else is no plain LoRA.
-            wanted = {"A.weight": ("in_features", "nx"), "B.weight": ("out_features", "nf")}.get(kind, ())
+            # A is (rank, in), B is (out, rank), DoRA's lengths are (out,); anything else is neither.
+            of_rows = ("out_features", "nf")
+            wanted = {"A.weight": ("in_features", "nx"), "B.weight": of_rows, "magnitude_vector": of_rows}
             size = shape[-1] if kind == "A.weight" else shape[0]
-            if size not in [getattr(modules.get(path), attribute, None) for attribute in wanted]:
+            if size not in [
+                getattr(modules.get(path), attribute, None) for attribute in wanted.get(kind, ())
+            ]:
                 raise StudioError(
                     f"This adapter was made for {made_for or 'another model'}, not for {self._folder.name}:"
                     f" its matrix {name} does not fit.",

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import psutil
 
 from jobs import gpu
-from jobs.base_models import catalogue
+from jobs.base_models import catalogue, weights
 from jobs.datasets import rows
-from jobs.lora import memory, savings
+from jobs.lora import account, memory, savings
+from jobs.lora.memory import Policy
 from jobs.training import settings as training_settings
 from jobs.training.settings import TrainingSettings
-from storage import datasets, jobs
+from jobs.training.warm_start import CONFIG_FILE
+from storage import datasets, files, jobs
+from storage.errors import StudioError
 
 # Dense bf16 peaks in FLOP/s, from the makers' data sheets; the longest name that fits counts.
 GPU_PEAKS = {
@@ -34,6 +39,24 @@ TEMPLATE_TOKENS_PER_MESSAGE = 5
 FIT_LIMITS = ((0.5, "fits easily"), (0.8, "fits"), (1.0, "tight"))
 
 
+@dataclass(frozen=True)
+class Speed:
+    """How fast a training is, what it takes beside its steps, and how that is known."""
+
+    tokens_per_second: float
+    start_seconds: float
+    source: str
+
+    @property
+    def words(self) -> str:
+        """How it is known, as a sentence."""
+        return {
+            "earlier_runs": "The time is that of earlier runs of this model on this machine.",
+            "rehearsal": "The time is that of an earlier run's first steps with this model on this machine.",
+            "arithmetic": "The time is a calculation: no run of this model has been measured here yet.",
+        }[self.source]
+
+
 def estimate(
     base_model_id: str,
     rank: int,
@@ -43,33 +66,38 @@ def estimate(
 ) -> dict[str, Any]:
     """What the endpoint /estimate answers; `seconds` is None without a dataset.
 
-    Beside its keys: `memory` (bytes by purpose, with LoRA and for everything), `fits` (in words), `tokens` in
-    all and `tokens_per_pass`, `tokens_per_second` and whether that was `measured`, `device`, and a `note` on
-    the modules.
+    Beside its keys: `memory` (bytes by purpose, with LoRA and for everything) and `formula` (how it was
+    counted), `fits` (in words), `tokens` in all and `tokens_per_pass`, `activations` and `precision` (how the
+    run will compute), `words` (the same in sentences), `tokens_per_second`, `speed_from` ("earlier_runs",
+    "rehearsal" or "arithmetic"; `measured`: not the last), `device`, and a `note` on the modules.
     Raises StudioError for an unknown model, rank, module or setting.
     """
     model = catalogue.find(base_model_id)
-    chosen_settings = training_settings.from_json(
-        {**(settings or {}), "target_modules": _listed(target_modules)}
+    asked = training_settings.from_json({**(settings or {}), "target_modules": _listed(target_modules)})
+    rank = training_settings.check_ranks(asked, rank, model.shape)
+    use_dora = asked.use_dora or (asked.start_from is not None and _has_dora(asked.start_from))
+    saved = savings.savings(
+        model, rank, asked.target_modules, asked.layers, rank_pattern=asked.rank_pattern, use_dora=use_dora
     )
-    rank = training_settings.check_rank(rank, model.shape)
-    saved = savings.savings(model, rank, chosen_settings.target_modules, chosen_settings.layers)
     lengths = [] if dataset_id is None else token_lengths(dataset_id)
     fitted = training_settings.fitted(
-        chosen_settings,
+        asked,
         lengths,
         rank=rank,
         model_parameters=saved.model_parameters,
         context_tokens=model.shape.positions if model.shape else None,
     )
     device = gpu.devices()[0]
-    tokens_per_pass = _tokens_per_pass(fitted) if lengths else memory.USUAL_TOKENS
+    choice = account.Choice(
+        [trial.rank for trial in training_settings.trials(fitted, rank)],
+        fitted.target_modules, fitted.layers, fitted.rank_pattern, use_dora,
+    )  # fmt: skip
     precision = memory.number_format(device.id, fitted.precision)
-    full, lora = memory.both(
-        model, rank, fitted.target_modules, fitted.layers, tokens=tokens_per_pass, precision=precision
-    )
-    speed = measured_speed(model.id, device.id)
-    tokens_per_second = speed or modelled_speed(device, saved)
+    policy = policy_for(model, choice, fitted, device, has_examples=bool(lengths))
+    full, lora = account.both(model, choice, policy, precision)
+    side_by_side = len(choice.ranks)
+    speed = measured_speed(model.id, device.id, precision, side_by_side)
+    speed = speed or modelled_speed(device, saved, side_by_side)
     tokens = _tokens_in_all(fitted, lengths)
     return {
         "full_parameters": saved.full_parameters,
@@ -77,17 +105,61 @@ def estimate(
         "reduction": saved.reduction,
         "adapter_bytes": saved.adapter_bytes,
         "memory_bytes": lora.total,
-        "seconds": None if dataset_id is None else LOADING_SECONDS + tokens / tokens_per_second,
-        "memory": {"lora": {**vars(lora), "total": lora.total}, "full": {**vars(full), "total": full.total}},
+        "seconds": None if dataset_id is None else speed.start_seconds + tokens / speed.tokens_per_second,
+        "memory": {"lora": account.as_json(lora), "full": account.as_json(full)},
+        "formula": account.formula(model, choice, policy, precision),
         "fits": fit_in_words(lora.total, device.memory_bytes),
         "tokens": tokens,
-        "tokens_per_pass": tokens_per_pass,
-        "precision": precision,
-        "tokens_per_second": tokens_per_second,
-        "measured": speed is not None,
+        "tokens_per_pass": policy.pack_tokens,
+        "activations": policy.activations,
+        "precision": "nf4" if policy.nf4 else precision,
+        "words": [*policy.words, speed.words],
+        "tokens_per_second": speed.tokens_per_second,
+        "speed_from": speed.source,
+        "measured": speed.source != "arithmetic",
         "device": device.name,
         "note": saved.note,
     }
+
+
+def policy_for(
+    model: catalogue.BaseModel,
+    choice: account.Choice,
+    fitted: TrainingSettings,
+    device: gpu.Device,
+    has_examples: bool = True,
+) -> Policy:
+    """How a run with these settings will compute on a device; the leanest way where none fits."""
+    tokens = _tokens_per_pass(fitted) if has_examples else memory.USUAL_TOKENS
+    if model.shape is None or model.parameters is None or not memory.is_lean(model.shape):
+        return Policy("plain", tokens, fitted.precision == "nf4")
+    if choice.use_dora or fitted.dropout:  # as jobs.training.engine decides
+        return Policy("plain", tokens, fitted.precision == "nf4")
+    made = account.adapters(model, choice)
+    longest = min(fitted.max_tokens or tokens, tokens)
+    may_use_nf4 = device.id != "cpu" and fitted.precision == "auto"
+    try:
+        return memory.choose_policy(
+            model.shape,
+            model.parameters,
+            made.trainable,
+            memory_bytes=device.memory_bytes,
+            longest_example=longest,
+            precision=memory.number_format(device.id, fitted.precision),
+            device=device.id,
+            ranks=made.ranks,
+            layers=made.layers,
+            step_tokens=max(fitted.tokens_per_step or tokens, longest) if has_examples else tokens,
+            may_use_nf4=may_use_nf4,
+        )
+    except StudioError:  # what does not fit is said with the numbers of what comes closest
+        return memory.leanest(longest, nf4=fitted.precision == "nf4" or may_use_nf4)
+
+
+def _has_dora(adapter_id: str) -> bool:
+    """Whether the adapter to start from is one with DoRA, which the run then keeps; a lost one is none."""
+    path = files.adapter_folder(adapter_id) / CONFIG_FILE
+    return path.is_file() and bool(weights.read_json(path).get("use_dora"))
 
 
 def token_lengths(dataset_id: str) -> list[int]:
@@ -101,24 +173,57 @@ def token_lengths(dataset_id: str) -> list[int]:
     ]
 
 
-def measured_speed(base_model_id: str, device_id: str) -> float | None:
-    """Tokens per second in the last finished trainings of this model on this device; None without any."""
-    speeds = [
-        job.tokens_per_second
-        for job in jobs.list_all(kind="training", status="finished")
-        if job.base_model_id == base_model_id and job.device == device_id and job.tokens_per_second
+def measured_speed(base_model_id: str, device_id: str, precision: str, side_by_side: int = 1) -> Speed | None:
+    """The speed of the last trainings of this model on this device in this precision; None without any.
+
+    Only those with as many adapters side by side are alike. Runs that have finished count first, since they
+    tell the whole time; then what rehearsals and first steps of other runs have measured.
+    """
+    alike = [
+        job
+        for job in jobs.list_all(kind="training")
+        if job.base_model_id == base_model_id
+        and job.device == device_id
+        and memory.number_format(device_id, job.settings.get("precision") or "auto") == precision
+        and _side_by_side(job) == side_by_side
     ]
-    return statistics.median(speeds[:EARLIER_RUNS]) if speeds else None
+    finished = [job for job in alike if job.status == "finished"]
+    for source, found in (("earlier_runs", finished), ("rehearsal", alike)):
+        speeds = [
+            speed for job in found if (speed := job.result.get("tokens_per_second") or job.tokens_per_second)
+        ]
+        if speeds:
+            starts = [seconds for job in found if (seconds := _seconds_beside_steps(job)) is not None]
+            return Speed(
+                statistics.median(speeds[:EARLIER_RUNS]),
+                statistics.median(starts[:EARLIER_RUNS]) if starts else LOADING_SECONDS,
+                source,
+            )
+    return None
 
 
-def modelled_speed(device: gpu.Device, saved: savings.Savings) -> float:
+def modelled_speed(device: gpu.Device, saved: savings.Savings, side_by_side: int = 1) -> Speed:
     """Tokens per second by the arithmetic alone.
 
     A frozen value takes 2 FLOP forward and 2 backward for each token, a trained one 2 more for its own
-    gradient (Kaplan et al. 2020, section 2.1).
+    gradient (Kaplan et al. 2020, section 2.1); each of several adapters side by side takes all of it.
     """
-    flop_per_token = 4 * saved.model_parameters + 6 * saved.lora_parameters
-    return _flop_per_second(device) / flop_per_token
+    flop_per_token = side_by_side * (4 * saved.model_parameters + 6 * saved.lora_parameters)
+    return Speed(_flop_per_second(device) / flop_per_token, LOADING_SECONDS, "arithmetic")
+
+
+def _side_by_side(job: jobs.Job) -> int:
+    """How many adapters a run trains."""
+    tried = (job.settings.get(name) for name in ("try_ranks", "try_learning_rates"))
+    return math.prod(len(values or "1") for values in tried)
+
+
+def _seconds_beside_steps(job: jobs.Job) -> float | None:
+    """What a finished run took beside its steps: loading, looks at held-out examples, saving."""
+    steps_seconds = job.result.get("seconds")
+    if steps_seconds is None or job.started_at is None or job.finished_at is None or job.attempt > 1:
+        return None
+    return max(job.finished_at - job.started_at - float(steps_seconds), 0.0)
 
 
 def fit_in_words(needed_bytes: int, memory_bytes: int) -> str:
@@ -136,7 +241,8 @@ def _flop_per_second(device: gpu.Device) -> float:
 
 def _tokens_per_pass(fitted: TrainingSettings) -> int:
     """A step's tokens, in parts where it has many; never less than the longest example."""
-    return max(min(fitted.tokens_per_step or memory.USUAL_TOKENS, memory.MOST_TOKENS), fitted.max_tokens or 0)
+    most = min(fitted.tokens_per_step or memory.USUAL_TOKENS, memory.MOST_TOKENS_CPU)
+    return max(most, fitted.max_tokens or 0)
 
 
 def _tokens_in_all(fitted: TrainingSettings, lengths: list[int]) -> int:

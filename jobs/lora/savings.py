@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from storage.errors import StudioError
 
 # Adapters are trained and saved in fp32, whatever the base model's format.
 BYTES_PER_VALUE = 4
+SAME_RANK: Mapping[str, int] = {}
 
 
 @dataclass(frozen=True)
@@ -43,13 +45,22 @@ class Savings:
         return self.full_parameters / self.lora_parameters
 
 
-def lora_parameters(out_features: int, in_features: int, rank: int) -> int:
-    """The values of B (out_features, rank) and A (rank, in_features), which together stand in for W."""
-    return rank * (out_features + in_features)
+def lora_parameters(out_features: int, in_features: int, rank: int, use_dora: bool = False) -> int:
+    """The values of B (out_features, rank) and A (rank, in_features), which together stand in for W.
+
+    DoRA has the length of each of W's rows besides (arXiv 2402.09353, section 4).
+    """
+    return rank * (out_features + in_features) + out_features * use_dora
 
 
 def savings(
-    model: catalogue.BaseModel, rank: int, target_modules: str | Iterable[str] = "auto", layers: str = "all"
+    model: catalogue.BaseModel,
+    rank: int,
+    target_modules: str | Iterable[str] = "auto",
+    layers: str = "all",
+    *,
+    rank_pattern: Mapping[str, int] = SAME_RANK,
+    use_dora: bool = False,
 ) -> Savings:
     """What an adapter of this rank on these modules of the model trains, and how large its file is.
 
@@ -57,14 +68,15 @@ def savings(
     """
     rank = check_rank(rank, model.shape)
     chosen = targets.choose(known_matrices(model), target_modules, layers)
+    counts = counts_of(chosen, rank, rank_pattern, use_dora)
     if model.parameters is None:
         raise StudioError(f"The size of “{model.name}” is unknown until it is fetched.", "Fetch it first.")
     return Savings(
         model_parameters=model.parameters,
-        lora_parameters=trainable(chosen, rank),
-        adapter_bytes=adapter_bytes(chosen, rank),
-        per_matrix=_totals(chosen, rank, [matrix.name for matrix in chosen]),
-        per_layer=_totals(chosen, rank, [f"layer {matrix.layer}" for matrix in chosen]),
+        lora_parameters=sum(counts),
+        adapter_bytes=adapter_bytes(chosen, rank, rank_pattern, use_dora),
+        per_matrix=_totals(chosen, counts, [matrix.name for matrix in chosen]),
+        per_layer=_totals(chosen, counts, [f"layer {matrix.layer}" for matrix in chosen]),
         note=targets.note(chosen, target_modules),
     )
 
@@ -80,19 +92,51 @@ def known_matrices(model: catalogue.BaseModel) -> list[Matrix]:
     return found
 
 
-def trainable(chosen: Iterable[Matrix], rank: int) -> int:
+def counts_of(
+    chosen: Sequence[Matrix],
+    rank: int,
+    rank_pattern: Mapping[str, int] = SAME_RANK,
+    use_dora: bool = False,
+) -> list[int]:
+    """The values that an adapter trains for each of these matrices.
+
+    Raises StudioError for a rank of a module that is not chosen.
+    """
+    ranks = targets.ranks(chosen, rank, rank_pattern)
+    return [
+        lora_parameters(matrix.out_features, matrix.in_features, own, use_dora)
+        for matrix, own in zip(chosen, ranks, strict=True)
+    ]
+
+
+def trainable(
+    chosen: Sequence[Matrix],
+    rank: int,
+    rank_pattern: Mapping[str, int] = SAME_RANK,
+    use_dora: bool = False,
+) -> int:
     """The values that an adapter of this rank on these matrices trains."""
-    return sum(lora_parameters(matrix.out_features, matrix.in_features, rank) for matrix in chosen)
+    return sum(counts_of(chosen, rank, rank_pattern, use_dora))
 
 
-def adapter_bytes(chosen: Sequence[Matrix], rank: int) -> int:
+def adapter_bytes(
+    chosen: Sequence[Matrix],
+    rank: int,
+    rank_pattern: Mapping[str, int] = SAME_RANK,
+    use_dora: bool = False,
+) -> int:
     """The size of adapter_model.safetensors: 8 bytes of length, a JSON header padded to 8, the values."""
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     offset = 0
-    for matrix in chosen:
-        for part, shape in (("A", [rank, matrix.in_features]), ("B", [matrix.out_features, rank])):
-            end = offset + BYTES_PER_VALUE * shape[0] * shape[1]
-            name = f"base_model.model.{matrix.path}.lora_{part}.weight"
+    for matrix, own in zip(chosen, targets.ranks(chosen, rank, rank_pattern), strict=True):
+        shapes = {
+            "lora_A.weight": [own, matrix.in_features],
+            "lora_B.weight": [matrix.out_features, own],
+            **({"lora_magnitude_vector": [matrix.out_features]} if use_dora else {}),
+        }
+        for part, shape in shapes.items():
+            end = offset + BYTES_PER_VALUE * math.prod(shape)
+            name = f"base_model.model.{matrix.path}.{part}"
             header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [offset, end]}
             offset = end
     length = len(json.dumps(header, separators=(",", ":")))
@@ -120,11 +164,11 @@ def _whole(name: str, value: Any, highest: int) -> int:
     return number
 
 
-def _totals(chosen: Sequence[Matrix], rank: int, names: Sequence[str]) -> list[dict[str, Any]]:
+def _totals(chosen: Sequence[Matrix], counts: Sequence[int], names: Sequence[str]) -> list[dict[str, Any]]:
     """The counts summed over matrices of the same name, in the order of their first appearance."""
     totals: dict[str, dict[str, Any]] = {}
-    for name, matrix in zip(names, chosen, strict=True):
+    for name, matrix, count in zip(names, chosen, counts, strict=True):
         entry = totals.setdefault(name, {"name": name, "full_parameters": 0, "lora_parameters": 0})
         entry["full_parameters"] += matrix.parameters
-        entry["lora_parameters"] += lora_parameters(matrix.out_features, matrix.in_features, rank)
+        entry["lora_parameters"] += count
     return list(totals.values())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,10 +119,41 @@ def module_names(chosen: Sequence[Matrix]) -> list[str]:
     counts = Counter(matrix.name for matrix in chosen)
     return list(
         dict.fromkeys(
-            matrix.name if counts[matrix.name] == matrix.copies else _path_in_layers(matrix.path)
+            matrix.name if counts[matrix.name] == matrix.copies else path_in_layers(matrix.path)
             for matrix in chosen
         )
     )
+
+
+def ranks(chosen: Sequence[Matrix], rank: int, rank_pattern: Mapping[str, int]) -> list[int]:
+    """The rank of each chosen matrix: that of the first name in the pattern which means it, else `rank`.
+
+    Raises StudioError when a name in the pattern means none of them: it would silently do nothing.
+    """
+    unknown = [name for name in rank_pattern if not any(_is_meant(matrix, name) for matrix in chosen)]
+    if unknown:
+        raise StudioError(
+            f"A rank is given for {', '.join(map(repr, unknown))}, which is not among the chosen modules.",
+            f"Choose from {', '.join(_kinds(chosen))}.",
+        )
+    return [
+        next((own for name, own in rank_pattern.items() if _is_meant(matrix, name)), rank)
+        for matrix in chosen
+    ]
+
+
+def by_name(chosen: Sequence[Matrix], values: Sequence[int]) -> dict[str, int]:
+    """One value for each chosen matrix as PEFT's rank_pattern: by kind where a kind has one value, else by path.
+
+    No two names mean the same matrix, because programs differ in which of two they would take.
+    """
+    of_kind: dict[str, set[int]] = {}
+    for matrix, value in zip(chosen, values, strict=True):
+        of_kind.setdefault(matrix.name, set()).add(value)
+    return {
+        matrix.name if len(of_kind[matrix.name]) == 1 else path_in_layers(matrix.path): value
+        for matrix, value in zip(chosen, values, strict=True)
+    }
 
 
 def note(chosen: Sequence[Matrix], target_modules: str | Iterable[str]) -> str:
@@ -132,6 +163,12 @@ def note(chosen: Sequence[Matrix], target_modules: str | Iterable[str]) -> str:
     if "query_value" in wanted and fused:
         return f"This model keeps query, key and value in one matrix ({fused[0]}), so the key is changed too."
     return ""
+
+
+def path_in_layers(path: str) -> str:
+    """A matrix's path from the list of layers on, which a model and its checkpoint have in common."""
+    match = _LAYER.search(path)
+    return path if match is None else path[match.start() :].lstrip(".")
 
 
 def _layer_of(shape: ModelShape) -> dict[str, tuple[int, int]]:
@@ -196,11 +233,6 @@ def _leaf(matrix: Matrix) -> str:
 
 def _kinds(all_matrices: Sequence[Matrix]) -> list[str]:
     return list(dict.fromkeys(matrix.name for matrix in all_matrices))
-
-
-def _path_in_layers(path: str) -> str:
-    match = _LAYER.search(path)
-    return path if match is None else path[match.start() :].lstrip(".")
 
 
 def _layer_range(layers: str, count: int) -> tuple[int, int]:

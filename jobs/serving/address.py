@@ -9,6 +9,7 @@ from jobs.executors.base import Handle
 from storage import files
 
 FILE_NAME = "model-server.json"
+TOKEN_HEADER = "X-Model-Server-Token"
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import httpx
 
@@ -18,10 +18,10 @@ from jobs.base_models import catalogue
 from jobs.executors import processes
 from jobs.serving import address
 from jobs.serving.address import Address
+from jobs.serving.connection import SILENCE_SECONDS, call, connection, errors_in_words
 from jobs.serving.schema import (
     ALREADY_RUNNING,
     NAMED_SIDES,
-    TOKEN_HEADER,
     CompareSettings,
     GenerationRequest,
     ServerStatus,
@@ -34,9 +34,6 @@ from storage.errors import StudioError
 
 # Importing torch takes 3 seconds, and many times that on a busy computer with a slow disk.
 START_SECONDS = 120.0
-ANSWER_SECONDS = 30.0
-# Loading a large base model from a slow disk comes before its first token.
-SILENCE_SECONDS = 15 * 60.0
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -136,9 +133,9 @@ def stream(
     )
     server = ensure_running()
     with (
-        _server_errors(),
-        _connection(server, SILENCE_SECONDS) as connection,
-        connection.stream("POST", "/generate", json=request.model_dump()) as response,
+        errors_in_words(),
+        connection(server, SILENCE_SECONDS) as opened,
+        opened.stream("POST", "/generate", json=request.model_dump()) as response,
     ):
         response.raise_for_status()
         for line in response.iter_lines():
@@ -151,24 +148,13 @@ def stream(
 def stop_generation() -> bool:
     """End the answer that is being written, within a token; says whether there was one."""
     server = address.read()
-    return server is not None and bool(_call(server, "POST", "/stop")["stopped"])
-
-
-def free_device() -> None:
-    """Make the model server give its memory back; returns when it has, and does nothing where none runs."""
-    server = address.read()
-    if server is None:
-        return
-    if _call(server, "POST", "/free", SILENCE_SECONDS)["ends"]:
-        deadline = time.monotonic() + START_SECONDS
-        while processes.is_running(server.process) and time.monotonic() < deadline:
-            time.sleep(0.05)
+    return server is not None and bool(call(server, "POST", "/stop")["stopped"])
 
 
 def status() -> ServerStatus | None:
     """What the model server holds; None where none runs."""
     server = address.read()
-    return None if server is None else cast(ServerStatus, _call(server, "GET", "/status"))
+    return None if server is None else cast(ServerStatus, call(server, "GET", "/status"))
 
 
 def _start() -> subprocess.Popen[bytes]:
@@ -188,42 +174,13 @@ def _start() -> subprocess.Popen[bytes]:
         )
 
 
-def _connection(server: Address, silence_seconds: float) -> httpx.Client:
-    # Proxies of the environment are left alone: the server is on this machine.
-    return httpx.Client(
-        base_url=server.url,
-        headers={TOKEN_HEADER: server.token},
-        timeout=httpx.Timeout(silence_seconds, connect=5.0),
-        trust_env=False,
-    )
-
-
-def _call(server: Address, method: str, path: str, silence_seconds: float = 30.0) -> dict[str, Any]:
-    with _server_errors(), _connection(server, silence_seconds) as connection:
-        response = connection.request(method, path)
-        response.raise_for_status()
-        return cast(dict[str, Any], response.json())
-
-
 def _running() -> Address | None:
     """The server of this data folder, if one runs and answers."""
     server = address.read()
     if server is not None:
-        with suppress(httpx.TransportError), _connection(server, 5.0) as connection:
-            return server if connection.get("/status").is_success else None
+        with suppress(httpx.TransportError), connection(server, 5.0) as opened:
+            return server if opened.get("/status").is_success else None
     return None
-
-
-@contextmanager
-def _server_errors() -> Iterator[None]:
-    """Say in words that the server went away or refused."""
-    try:
-        yield
-    except httpx.HTTPError as error:
-        raise StudioError(
-            f"The model server did not answer to the end ({type(error).__name__}).",
-            f"Ask again. If it happens twice, the reason is in {files.log_path('server')}.",
-        ) from error
 
 
 def _base_model_of(adapter: adapters.Adapter | None, settings: CompareSettings) -> str:

@@ -11,7 +11,6 @@ from pydantic import BaseModel
 from storage.errors import StudioError
 
 NAMED_SIDES = ("base", "few_shot", "adapted")
-TOKEN_HEADER = "X-Model-Server-Token"
 # The exit status of a model server that finds another one of its data folder: look again for that one.
 ALREADY_RUNNING = 3
 

@@ -27,9 +27,9 @@ from fastapi.responses import StreamingResponse
 from jobs import gpu, locks
 from jobs.executors import processes
 from jobs.serving import address
-from jobs.serving.address import Address
+from jobs.serving.address import TOKEN_HEADER, Address
 from jobs.serving.resident import Generation, Resident
-from jobs.serving.schema import ALREADY_RUNNING, TOKEN_HEADER, GenerationRequest, ServerStatus
+from jobs.serving.schema import ALREADY_RUNNING, GenerationRequest, ServerStatus
 from storage import config, files
 from storage.errors import StudioError
 

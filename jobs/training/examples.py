@@ -1,9 +1,11 @@
-"""Rows of a dataset as tokens, and several of them as the tensors of one micro-batch."""
+"""Rows of a dataset as tokens, with what is to be learned of each."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -21,10 +23,17 @@ class Example:
     token_ids: list[int]
     learned: list[bool]
 
-    @property
+    @cached_property
     def supervised_tokens(self) -> int:
         """Tokens that the loss counts; the first of a text is predicted from nothing, so it never does."""
         return sum(self.learned[1:])
+
+    @cached_property
+    def tensors(self) -> tuple[Tensor, Tensor]:
+        """(tokens,) token ids and (supervised,) indices of the tokens that the loss counts, both int64."""
+        learned = torch.tensor(self.learned, dtype=torch.bool)
+        learned[:1] = False
+        return torch.tensor(self.token_ids, dtype=torch.long), learned.nonzero().squeeze(1)
 
 
 @dataclass(frozen=True)
@@ -35,23 +44,6 @@ class LeftOut:
     reason: str
 
 
-@dataclass(frozen=True)
-class Batch:
-    """One micro-batch.
-
-    Attributes:
-        token_ids: (rows, tokens), padded behind.
-        mask: (rows, tokens), or None where nothing is padded, which lets attention take its fastest way.
-        positions: (supervised,), indices into the flattened hidden states that predict a learned token.
-        targets: (supervised,), those tokens.
-    """
-
-    token_ids: Tensor
-    mask: Tensor | None
-    positions: Tensor
-    targets: Tensor
-
-
 def tokenized(rows: Iterable[Mapping[str, Any]], chat: ChatFormat) -> tuple[list[Example], list[LeftOut]]:
     """All rows as tokens, and those rows that the model's template refuses or that have no answer.
 
@@ -59,17 +51,14 @@ def tokenized(rows: Iterable[Mapping[str, Any]], chat: ChatFormat) -> tuple[list
         StudioError: not a single row can be learned.
     """
     examples, left_out = [], []
-    for row in rows:
-        try:
-            example = chat.example(row["messages"])
-        except StudioError as error:
-            left_out.append(LeftOut(row["row"], error.message))
-            continue
-        trimmed = _trimmed(row["row"], example.token_ids, example.learned)
-        if trimmed is None:
-            left_out.append(LeftOut(row["row"], "There is no answer to learn."))
-        else:
+    rows, conversations = itertools.tee(rows)
+    for row, found in zip(rows, chat.examples(row["messages"] for row in conversations), strict=True):
+        trimmed = None if isinstance(found, StudioError) else _trimmed(row["row"], *found)
+        if trimmed is not None:
             examples.append(trimmed)
+        else:
+            reason = found.message if isinstance(found, StudioError) else "There is no answer to learn."
+            left_out.append(LeftOut(row["row"], reason))
     return _some(examples, left_out)
 
 
@@ -91,7 +80,9 @@ def shortened(examples: Sequence[Example], max_tokens: int | None) -> tuple[list
 
 def _trimmed(row: int, token_ids: list[int], learned: list[bool]) -> Example | None:
     """The example up to its last learned token, since what follows teaches nothing; None without one."""
-    end = max((i + 1 for i, is_learned in enumerate(learned) if is_learned), default=0)
+    end = len(learned)
+    while end and not learned[end - 1]:
+        end -= 1
     return Example(row, token_ids[:end], learned[:end]) if end > 1 else None
 
 
@@ -102,25 +93,3 @@ def _some(examples: list[Example], left_out: list[LeftOut]) -> tuple[list[Exampl
             "Raise max_tokens (longest example), change the rows, or choose another base model.",
         )
     return examples, left_out
-
-
-def batch_of(examples: Sequence[Example], device: str | torch.device) -> Batch:
-    """The tensors of one micro-batch on `device`."""
-    width = max(len(example.token_ids) for example in examples)
-    token_ids = torch.zeros(len(examples), width, dtype=torch.long)
-    mask = torch.zeros(len(examples), width, dtype=torch.long)
-    learned = torch.zeros(len(examples), width, dtype=torch.bool)
-    for i, example in enumerate(examples):
-        length = len(example.token_ids)
-        token_ids[i, :length] = torch.tensor(example.token_ids)
-        mask[i, :length] = 1
-        learned[i, :length] = torch.tensor(example.learned)
-    # The hidden state at position t predicts token t + 1.
-    predicts = torch.zeros_like(learned)
-    predicts[:, :-1] = learned[:, 1:]
-    return Batch(
-        token_ids.to(device),
-        None if bool(mask.all()) else mask.to(device),
-        predicts.flatten().nonzero().squeeze(1).to(device),
-        token_ids[:, 1:][learned[:, 1:]].to(device),
-    )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,56 +14,116 @@ from jobs.base_models.fetching import ensure
 from jobs.datasets.arrow import load_split
 from jobs.datasets.conversations import Example as Conversation
 from jobs.datasets.splitting import held_out_rows
-from jobs.export.adapter import public_name
 from jobs.generation.chat import ChatFormat
 from jobs.progress import Progress
+from jobs.training.checkpoints import adopt_states, save_adapter
+from jobs.training.engine import Engine, engine_for
 from jobs.training.examples import Example, LeftOut, shortened, tokenized
 from jobs.training.loop import TrainingResult, train
-from jobs.training.model import adapted_model
-from jobs.training.settings import TrainingSettings, check_rank, fitted, from_json
+from jobs.training.model import adapted_model, adapter_names
+from jobs.training.settings import TrainingSettings, check_rank, fitted, from_json, trials
 from storage import files
+from storage.errors import StudioError
 
 ADAPTER_FOLDER = "adapter"
+STATES_FOLDER = "states"
 FACTS_FILE = "tailor.json"
 
 
 def run(spec: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     """Train the adapter that `spec` (job.json) describes, on a device that the caller holds.
 
+    Of several trials, the best one's adapter is kept. A later attempt goes on where the one before it ended.
+
     Returns result.json: how it went, and under "adapter" what is to be remembered of the adapter in the
     attempt's folder `adapter/` (None when it was stopped before its first step).
     """
-    folder = files.attempt_folder(spec["job_id"], spec["attempt"]) / ADAPTER_FOLDER
     base_folder = ensure(spec["base_model_id"], progress.phase)
-    shape = shapes.from_config(weights.read_config(base_folder))
-    rank = check_rank(spec["rank"], shape)
-
-    progress.phase("Reading the examples")
     asked = from_json(spec["settings"])
+    warm_start = None if asked.start_from is None else _earlier_adapter(asked.start_from)
+    progress.phase("Reading the examples")
+    rows = _rows(spec, asked, base_folder)
+    progress.log(
+        f"{len(rows.train)} examples, {len(rows.left_out)} left out; settings: {rows.settings.as_json()}"
+    )
+
+    progress.phase("Loading the base model")
+    base_name = catalogue.find(spec["base_model_id"]).public_name
+    tried = trials(rows.settings, spec["rank"])
+    names, ranks = adapter_names(len(tried)), [trial.rank for trial in tried]
+    model = adapted_model(base_folder, spec["device"], ranks, rows.settings, base_name, warm_start)
+    engine = engine_for(
+        model, rows.settings, tried, rows.train, progress, device=spec["device"], warm_start=warm_start
+    )
+
+    attempt_folder = files.attempt_folder(spec["job_id"], spec["attempt"])
+    folder, states = attempt_folder / ADAPTER_FOLDER, attempt_folder / STATES_FOLDER
+    adopt_states(states, _earlier_states(spec["job_id"], spec["attempt"]))
+    result = train(
+        engine,
+        rows.train,
+        rows.held_out,
+        rows.settings,
+        progress,
+        lambda trial, values: save_adapter(folder, model.peft_config[names[trial]], values),
+        trials=tried,
+        state_folder=states,
+    )
+    if not result.stopped:
+        shutil.rmtree(states, ignore_errors=True)
+    adapter = None
+    if result.best_trial is not None:
+        config = model.peft_config[names[result.best_trial]]
+        adapter = _adapter(config, engine, base_folder, rows.settings, result)
+        facts = {"base_model": base_name, "rows_trained": len(rows.train), **adapter}
+        files.write_json(folder / FACTS_FILE, facts)
+    return _outcome(result, adapter, rows)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """What is trained on, and the settings fitted to it."""
+
+    train: list[Example]
+    held_out: list[Example]
+    left_out: list[LeftOut]
+    settings: TrainingSettings
+
+
+def _rows(spec: Mapping[str, Any], asked: TrainingSettings, base_folder: Path) -> _Rows:
+    """The dataset's rows as tokens."""
+    shape = shapes.from_config(weights.read_config(base_folder))
+    for rank in (spec["rank"], *asked.try_ranks):
+        check_rank(rank, shape)
     chat = ChatFormat.load(base_folder)
-    train_rows, held_out = _split(spec["dataset_id"], asked.held_out_share)
+    train_rows, kept_rows = _split(spec["dataset_id"], asked.held_out_share)
     read, left_out = tokenized(train_rows, chat)
     settings = fitted(
         asked,
         [len(example.token_ids) for example in read],
-        rank=rank,
+        rank=spec["rank"],
         model_parameters=weights.parameters(base_folder),
         context_tokens=shape.positions,
     )
-    examples, too_long = shortened(read, settings.max_tokens)
-    left_out += too_long
-    held_out_examples = shortened(tokenized(held_out, chat)[0], settings.max_tokens)[0]
-    progress.log(f"{len(examples)} examples, {len(left_out)} left out; settings: {settings.as_json()}")
+    train_examples, too_long = shortened(read, settings.max_tokens)
+    held_out = shortened(tokenized(kept_rows, chat)[0], settings.max_tokens)[0]
+    return _Rows(train_examples, held_out, left_out + too_long, settings)
 
-    progress.phase("Loading the base model")
-    base_name = public_name(catalogue.find(spec["base_model_id"]))
-    model = adapted_model(base_folder, spec["device"], rank, settings, base_name)
-    result = train(model, examples, held_out_examples, settings, progress, folder)
-    adapter = None if result.best_step is None else _adapter(model, base_folder, settings, result)
-    if adapter:
-        facts = {"base_model": base_name, "rank": rank, "rows_trained": len(examples), **adapter}
-        files.write_json(folder / FACTS_FILE, facts)
-    return _outcome(result, adapter, examples, left_out)
+
+def _earlier_adapter(adapter_id: str) -> Path:
+    """The folder of the adapter to start from."""
+    folder = files.adapter_folder(adapter_id)
+    if not folder.is_dir():
+        raise StudioError(
+            f"There is no adapter {adapter_id!r} to start from.",
+            "Choose another one, or leave start_from empty for a fresh adapter.",
+        )
+    return folder
+
+
+def _earlier_states(job_id: str, attempt: int) -> list[Path]:
+    """Where earlier attempts of the job saved their states, the newest first."""
+    return [files.attempt_folder(job_id, earlier) / STATES_FOLDER for earlier in range(attempt - 1, 0, -1)]
 
 
 def _split(dataset_id: str, held_out_share: float) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
@@ -75,31 +137,29 @@ def _split(dataset_id: str, held_out_share: float) -> tuple[list[Mapping[str, An
 
 
 def _adapter(
-    model: Any, base_folder: Path, settings: TrainingSettings, result: TrainingResult
+    config: Any, engine: Engine, base_folder: Path, settings: TrainingSettings, result: TrainingResult
 ) -> dict[str, Any]:
-    config = model.peft_config["default"]
+    """What is to be remembered of the best trial's adapter."""
+    assert result.best_trial is not None
+    kept = dataclasses.replace(settings, learning_rate=result.trials[result.best_trial].learning_rate)
     return {
+        "rank": config.r,
         "alpha": config.lora_alpha,
         "target_modules": sorted(config.target_modules),
-        "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "parameters": sum(value.numel() for value in engine.weights.masters[result.best_trial].values()),
         "base_weights_sha256": weights.weights_sha256(base_folder),
         "held_out_loss": result.best_held_out_loss,
         "best_step": result.best_step,
-        "settings": settings.as_json(),
+        "settings": kept.as_json(),
     }
 
 
-def _outcome(
-    result: TrainingResult,
-    adapter: dict[str, Any] | None,
-    examples: list[Example],
-    left_out: list[LeftOut],
-) -> dict[str, Any]:
+def _outcome(result: TrainingResult, adapter: dict[str, Any] | None, rows: _Rows) -> dict[str, Any]:
     return {
         "status": "stopped" if result.stopped else "finished",
         **dataclasses.asdict(result),
         "tokens_per_second": result.tokens_per_second,
-        "rows_trained": len(examples),
-        "rows_left_out": [dataclasses.asdict(row) for row in left_out],
+        "rows_trained": len(rows.train),
+        "rows_left_out": [dataclasses.asdict(row) for row in rows.left_out],
         "adapter": adapter,
     }

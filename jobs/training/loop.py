@@ -1,39 +1,48 @@
-"""The training of one adapter, from its first held-out loss to its best checkpoint."""
+"""The training of one adapter, or of several side by side, from the first step to the best checkpoint."""
 
 from __future__ import annotations
 
-import math
+import dataclasses
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
+from torch import Tensor
 
 from jobs.progress import Progress
-from jobs.training.checkpoints import save_adapter
-from jobs.training.examples import Example, batch_of
-from jobs.training.loss import completion_loss
-from jobs.training.model import micro_batch_tokens
-from jobs.training.optimizer import AdapterWeights, learning_rate_at
-from jobs.training.packing import micro_batches, plan_run
-from jobs.training.settings import TrainingSettings
+from jobs.training.checkpoints import States, TrainingState, fingerprint, random_state, set_random_state
+from jobs.training.examples import Example
+from jobs.training.packing import Pack, plan_run
+from jobs.training.rehearsal import Rehearsal, Watch, rehearse
+from jobs.training.settings import TrainingSettings, Trial
+from jobs.training.trials import Save, TrialResult, Trials
 from storage.errors import StudioError
+
+if TYPE_CHECKING:
+    from jobs.training.engine import Engine
 
 HELD_OUT_LOOKS = 6
 # More rows make the loss no more telling, only later.
 HELD_OUT_ROWS = 128
-BROKEN_STEPS_ALLOWED = 2
+# A state is saved after every look, and after so many seconds without one.
+STATE_SECONDS = 60.0
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class TrainingResult:
     """How a run went; losses are means over supervised tokens, step 0 is the base model.
 
-    `best_step` is None where nothing was trained, and `best_held_out_loss` where nothing was held out.
-    `tokens` counts real (not padded) tokens; `seconds` is the wall time of the steps without evaluations.
+    `best_step` is None where nothing was trained, and `best_held_out_loss` where nothing was held out; both
+    are of `best_trial`, an index of `trials`. `tokens` counts real (not padded) tokens; `seconds` is the wall
+    time of the steps without evaluations. `words` say how it computed, `notes` what went otherwise than
+    planned.
     """
 
     best_step: int | None
@@ -44,6 +53,11 @@ class TrainingResult:
     stopped: bool
     tokens: int
     seconds: float
+    trials: list[TrialResult]
+    best_trial: int | None
+    rehearsal: Rehearsal | None
+    words: list[str]
+    notes: list[str]
 
     @property
     def tokens_per_second(self) -> float:
@@ -52,183 +66,305 @@ class TrainingResult:
 
 
 def train(
-    model: Any,
+    engine: Engine,
     train_examples: Sequence[Example],
     held_out_examples: Sequence[Example],
     settings: TrainingSettings,
     progress: Progress,
-    output_folder: Path,
+    save: Save,
+    *,
+    trials: Sequence[Trial],
+    state_folder: Path | None = None,
+    resume: bool = True,
 ) -> TrainingResult:
-    """Train the adapter of `model` (a `PeftModel`) and keep its best state in `output_folder` in PEFT format.
+    """Train the adapters of `engine` and keep the best state of the best of them.
 
-    Best is what has the lowest held-out loss; without held-out examples, the last state. A stop keeps the
-    best so far.
+    Best is what has the lowest held-out loss; without held-out examples, the last state (and of several
+    trials the one with the lowest training loss). A stop keeps the best so far.
 
     Args:
         settings: fitted (see `jobs.training.settings.fitted`).
+        save: gets (trial, weights by parameter name) whenever there is a new best of all trials.
+        trials: as `jobs.training.settings.trials` gives them, one for each adapter of the engine.
+        state_folder: where states are saved from which the run can go on.
+        resume: go on from the newest state there, if there is one.
 
     Raises:
-        StudioError: there is nothing to learn, the loss is no number any more, or memory runs out.
+        StudioError: there is nothing to learn, the loss is no number any more before anything was learned,
+            memory runs out, or the state in `state_folder` is of another run.
     """
     if not sum(example.supervised_tokens for example in train_examples):
         raise StudioError(
             f"None of the {len(train_examples)} examples has an answer to learn.",
             "Raise max_tokens (longest example), or add answers.",
         )
-    try:
-        return _Run(model, train_examples, held_out_examples, settings, progress, output_folder).run()
-    except torch.OutOfMemoryError as error:
-        raise StudioError(
-            "The GPU has too little memory for this run.",
-            f"Set tokens_per_step below {settings.tokens_per_step} or max_tokens below {settings.max_tokens},"
-            " close other programs that use the GPU, or choose a smaller base model.",
-        ) from error
+    run = _Run(engine, train_examples, held_out_examples, settings, progress, save, trials, state_folder)
+    run.begin(resume)
+    run.learn_everything()
+    return run.end()
 
 
 class _Run:
-    """The state of one training run."""
+    """One training run; all that its rest depends on is in `state` and in the engine's weights."""
 
     def __init__(
         self,
-        model: Any,
+        engine: Engine,
         train_examples: Sequence[Example],
         held_out_examples: Sequence[Example],
         settings: TrainingSettings,
         progress: Progress,
-        output_folder: Path,
+        save: Save,
+        trials: Sequence[Trial],
+        state_folder: Path | None,
     ) -> None:
-        torch.manual_seed(settings.seed)
-        self.peft, self.model = model, model.get_base_model()
-        self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        self.weights = AdapterWeights(list(self.parameters.values()))
-        self.examples, self.settings = train_examples, settings
+        self.engine, self.weights, self.device = engine, engine.weights, engine.device
+        self.examples, self.settings, self.progress = train_examples, settings, progress
         count = min(HELD_OUT_ROWS, len(held_out_examples))
         self.held_out = random.Random(settings.seed).sample(list(held_out_examples), count)
-        self.progress, self.output_folder = progress, output_folder
-        self.lengths = [len(example.token_ids) for example in train_examples]
-        self.micro_tokens = micro_batch_tokens(self.model, max(self.lengths))
+        lengths = [len(example.token_ids) for example in train_examples]
         self.plan = plan_run(
-            self.lengths,
+            lengths,
             settings.epochs or 1.0,
-            settings.tokens_per_step or sum(self.lengths),
+            settings.tokens_per_step or sum(lengths),
             settings.max_steps,
             settings.seed,
         )
-        self.first_loss: float | None = None
-        self.best_loss: float | None = None
-        self.best_step: int | None = None
-        self.last_loss: float | None = None
-        self.steps = self.tokens = self.broken_steps = 0
-        self.seconds = 0.0
+        self.step_tokens = [sum(lengths[row] for row in rows) for rows in self.plan]
+        total, every = len(self.plan), max(1, len(self.plan) // HELD_OUT_LOOKS)
+        self.look_steps = {*range(every, total + 1, every), total} if self.held_out else set()
+        self.state = TrainingState()
+        self.trials = Trials(trials, self.weights, self.state, save)
+        self.losses = torch.zeros(len(trials), device=self.device)
+        self.packs: tuple[int, list[Pack]] | None = None
+        self.notes: list[str] = []
+        described = {
+            "settings": settings.as_json(),
+            "trials": [dataclasses.asdict(trial) for trial in trials],
+            "parameters": [{n: list(p.shape) for n, p in names.items()} for names in self.weights.masters],
+            "plan": self.plan,
+        }
+        run = fingerprint(described, self.examples, self.held_out)
+        self.states = States(state_folder, run, 4 * self.weights.master.nbytes)
 
-    def run(self) -> TrainingResult:
-        """All steps, with a look at the held-out examples every now and then."""
-        total = len(self.plan)
-        look_every = max(1, total // HELD_OUT_LOOKS)
-        self.progress.total_steps(total)
-        self.progress.phase("Measuring the base model")
-        self.first_loss = self.held_out_loss(0)
+    def learn_everything(self) -> None:
+        """Every step of the plan, with a look at the held-out examples every now and then."""
         self.progress.phase("Training")
-        for step, rows in enumerate(self.plan, start=1):
-            if not self.train_step(step, rows):
-                break
-            if step % look_every == 0 or step == total:
-                self.keep_if_best(step)
-        stopped = self.steps < total
-        if self.steps and self.best_step is None:
-            self.require_finite()
-            # Nothing held out, or stopped before the first look: the last state is the best there is.
-            self.keep(self.steps)
-        return TrainingResult(
-            self.best_step,
-            self.best_loss,
-            self.first_loss,
-            self.last_loss,
-            self.steps,
-            stopped,
-            self.tokens,
-            self.seconds,
-        )
+        goes_on = True
+        while goes_on:
+            if self.held_out and self.state.steps and self.state.first_loss is None:
+                goes_on = self.look_at_base()
+            elif self.state.steps in self.look_steps and not self.has_looked():
+                goes_on = self.look()
+                self.states.save(self.whole_state)
+            elif self.state.steps < len(self.plan):
+                goes_on = self.step()
+                self.states.save(self.whole_state, STATE_SECONDS)
+            else:
+                return
 
-    def train_step(self, step: int, rows: Sequence[int]) -> bool:
-        """One step: gradients of all its micro-batches, then one move. False when a stop was asked for."""
-        began = time.perf_counter()
-        learning_rate = learning_rate_at(step, len(self.plan), self.settings.learning_rate or 0.0)
-        supervised = sum(self.examples[row].supervised_tokens for row in rows)
-        loss_sum = torch.zeros((), device=self.model.device)
-        self.model.train()
-        for group in micro_batches(rows, self.lengths, self.micro_tokens):
-            batch = batch_of([self.examples[row] for row in group], self.model.device)
-            hidden = self.model.base_model(
-                input_ids=batch.token_ids, attention_mask=batch.mask, use_cache=False
-            ).last_hidden_state
-            answers = hidden.flatten(0, 1)[batch.positions]
-            loss, gradient = completion_loss(self.model, answers.detach(), batch.targets)
-            # Divided by the supervised tokens of the whole step: every one counts the same, however cut.
-            answers.backward(gradient / supervised)
-            self.weights.collect()
-            loss_sum += loss
-            if self.progress.should_stop():
-                self.weights.discard()
-                return False
-        mean_loss = float(loss_sum) / supervised
-        grad_norm = self.weights.step(learning_rate)
-        seconds, tokens = time.perf_counter() - began, sum(self.lengths[row] for row in rows)
-        self.steps, self.last_loss = step, mean_loss
-        # A broken step has moved nothing; several in a row mean that no step ever will again.
-        is_broken = not (math.isfinite(mean_loss) and math.isfinite(grad_norm))
-        self.broken_steps = self.broken_steps + 1 if is_broken else 0
-        self.seconds += seconds
-        self.tokens += tokens
-        self.progress.metric(
-            step,
-            loss=mean_loss,
-            learning_rate=learning_rate,
-            grad_norm=grad_norm,
-            tokens_per_second=tokens / seconds,
-        )
-        self.require_finite(BROKEN_STEPS_ALLOWED)
-        return True
+    def step(self) -> bool:
+        """One step: gradients of all its packs, then one move. False when the run ends here."""
+        began, state = time.perf_counter(), self.state
+        number, tokens = state.steps + 1, self.step_tokens[state.steps]
+        supervised = sum(self.examples[row].supervised_tokens for row in self.plan[state.steps])
+        # Divided by the supervised tokens of the whole step: every one counts the same, however cut.
+        largest_pack = self.with_room(lambda: self.learn(1 / supervised))
+        if largest_pack is None:
+            return False
+        rates = self.trials.rates(number, len(self.plan))
+        self.trials.about_to_move(self.losses)
+        norms = self.weights.move(rates)
+        self.engine.refresh()
+        if number < len(self.plan):
+            # The next step's, while the device still computes; that step itself will see if they do not fit.
+            with suppress(torch.OutOfMemoryError):
+                self.packs_of(number)
+        # The one place where a step waits for the device.
+        losses, grad_norms = torch.stack([self.losses / supervised, norms]).tolist()
+        seconds = time.perf_counter() - began
+        self.losses.zero_()
+        state.steps, state.learned = number, []
+        state.tokens, state.seconds = state.tokens + tokens, state.seconds + seconds
+        goes_on = self.trials.moved(losses, grad_norms)
+        measured = self.trials.measured(loss=losses, learning_rate=rates, grad_norm=grad_norms)
+        self.progress.metric(number, **measured, tokens_per_second=tokens / seconds)
+        self.foresee(self.watch.step(tokens, seconds, largest_pack, self.engine.pack_tokens))
+        return goes_on
 
-    def require_finite(self, broken_steps_allowed: int = 0) -> None:
-        """End the run when its last steps were all broken."""
-        if self.broken_steps > broken_steps_allowed:
-            raise StudioError(
-                f"The loss is no number any more since step {self.steps - self.broken_steps + 1}.",
-                f"Lower the learning rate (it was {self.settings.learning_rate:g}) and start again.",
-            )
+    def learn(self, share: float) -> int | None:
+        """Add up losses and gradients of the step's packs, but of those that a loaded state has in it.
 
-    @torch.no_grad()
-    def held_out_loss(self, step: int) -> float | None:
-        """The mean loss over the held-out examples; None without any, or when a stop was asked for."""
-        if not self.held_out:
-            return None
-        self.model.eval()
-        lengths = [len(example.token_ids) for example in self.held_out]
-        loss_sum = torch.zeros((), device=self.model.device)
-        for group in micro_batches(range(len(lengths)), lengths, self.micro_tokens):
-            batch = batch_of([self.held_out[i] for i in group], self.model.device)
-            hidden = self.model.base_model(
-                input_ids=batch.token_ids, attention_mask=batch.mask, use_cache=False
-            ).last_hidden_state
-            loss_sum += completion_loss(self.model, hidden.flatten(0, 1)[batch.positions], batch.targets)[0]
+        Returns the most tokens of a pack; None when a stop was asked for.
+        """
+        packs = self.packs_of(self.state.steps)
+        for pack in packs[len(self.state.learned) :]:
             if self.progress.should_stop():
                 return None
-        loss = float(loss_sum) / sum(example.supervised_tokens for example in self.held_out)
-        self.progress.metric(step, held_out_loss=loss)
-        return loss
+            self.losses += self.engine.learn(pack, share)
+            self.state.learned.append(list(pack.rows))
+        return max(pack.real_tokens for pack in packs)
 
-    def keep_if_best(self, step: int) -> None:
-        """Save the adapter if the held-out loss says that it is the best so far."""
-        loss = self.held_out_loss(step)
-        if loss is None:
-            return
-        if math.isfinite(loss) and (self.best_loss is None or loss < self.best_loss):
-            self.best_loss = loss
-            self.keep(step)
+    def packs_of(self, index: int) -> list[Pack]:
+        """The packs of the step at `index` of the plan, cut once."""
+        if self.packs is None or self.packs[0] != index:
+            self.packs = (index, list(self.engine.packs(self.examples, self.plan[index])))
+        return self.packs[1]
 
-    def keep(self, step: int) -> None:
-        """Save the adapter as it is now."""
-        self.best_step = step
-        weights = dict(zip(self.parameters, self.weights.masters, strict=True))
-        save_adapter(self.output_folder, self.peft.peft_config["default"], weights)
+    def look_at_base(self) -> bool:
+        """The base model's loss, step 0's; after the first step, since nobody waits for it. False at a stop."""
+        losses = self.held_out_losses(base=True)
+        if losses is None:
+            return False
+        self.state.first_loss = losses[0]
+        self.progress.metric(0, held_out_loss=losses[0])
+        return True
+
+    def look(self) -> bool:
+        """See how well every trial does on the held-out examples. False when a stop was asked for."""
+        losses = self.held_out_losses()
+        if losses is None:
+            return False
+        self.state.held_out.append((self.state.steps, losses))
+        self.trials.looked(losses)
+        self.progress.metric(self.state.steps, **self.trials.measured(held_out_loss=losses))
+        return True
+
+    def has_looked(self) -> bool:
+        """Whether the held-out examples have been looked at after the last step."""
+        return bool(self.state.held_out) and self.state.held_out[-1][0] == self.state.steps
+
+    def held_out_losses(self, base: bool = False) -> list[float] | None:
+        """Each trial's mean loss over the held-out examples; None when a stop was asked for."""
+        began = time.perf_counter()
+        summed = self.with_room(lambda: self.summed_losses(base))
+        if summed is None:
+            return None
+        losses: list[float] = (summed / sum(example.supervised_tokens for example in self.held_out)).tolist()
+        self.watch.look(time.perf_counter() - began)
+        return losses
+
+    def summed_losses(self, base: bool) -> Tensor | None:
+        """(trials,), over the held-out examples; None when a stop was asked for."""
+        summed = torch.zeros(len(self.losses), device=self.device)
+        for pack in self.engine.packs(self.held_out, range(len(self.held_out))):
+            if self.progress.should_stop():
+                return None
+            summed += self.engine.losses(pack, base)
+        return summed
+
+    def with_room(self, work: Callable[[], T]) -> T:
+        """Do `work`; where memory runs out, do it again from its start with less at once."""
+        while True:
+            try:
+                return work()
+            except torch.OutOfMemoryError as error:
+                shortage = str(error)
+            # Out here nothing holds the tensors of the failed work any more.
+            self.forget_step()
+            words = self.engine.halve()
+            if words is None:
+                self.progress.log(shortage)
+                raise StudioError(
+                    "The GPU has too little memory for this run.",
+                    f"Set tokens_per_step below {self.settings.tokens_per_step} or max_tokens below"
+                    f" {self.settings.max_tokens}, close other programs that use the GPU, or choose a smaller"
+                    " base model.",
+                )
+            self.note(words)
+
+    def forget_step(self) -> None:
+        """Back to the start of the step that has begun."""
+        self.weights.discard()
+        self.losses.zero_()
+        self.state.learned, self.packs = [], None
+
+    def begin(self, resume: bool) -> None:
+        """Rehearse, and go on from a saved state if there is one."""
+        torch.manual_seed(self.settings.seed)
+        self.progress.total_steps(len(self.plan))
+        saved = self.states.newest() if resume else None
+        done = saved.steps if saved else 0
+        looks = sum(step > done for step in self.look_steps) + (bool(self.held_out) and not done)
+        look_tokens = sum(len(example.token_ids) for example in self.held_out)
+        longest_row = max(len(example.token_ids) for example in self.examples)
+        self.watch = Watch(self.step_tokens[done:], look_tokens, looks, longest_row, self.device)
+        if self.device.type == "cuda" and done < len(self.plan):
+            self.progress.phase("Rehearsing on the longest examples")
+            self.foresee(self.watch.rehearsed(self.with_room(lambda: rehearse(self.engine, self.examples))))
+        for words in self.engine.words:
+            self.progress.note(words)
+        if saved:
+            self.go_on(saved)
+
+    def foresee(self, foreseen: Rehearsal | None) -> None:
+        """Report what is foreseen, where that is news."""
+        if foreseen:
+            self.progress.foreseen(foreseen.seconds, foreseen.peak_bytes, foreseen.tokens_per_second)
+
+    def go_on(self, saved: TrainingState) -> None:
+        """Continue as if the run that saved this state had never ended."""
+        vars(self.state).update(vars(saved))
+        tensors = saved.tensors
+        self.state.tensors = {name: value for name, value in tensors.items() if name.startswith("best.")}
+        self.weights.load_state(tensors)
+        self.losses.copy_(tensors["losses"])
+        self.engine.refresh()
+        set_random_state(saved, self.device)
+        if saved.learned:
+            packs = self.packs_of(saved.steps)
+            if [list(pack.rows) for pack in packs[: len(saved.learned)]] != saved.learned:
+                self.forget_step()  # packs are cut in another way now
+        self.trials.resumed()
+        self.note(f"This run went on after step {saved.steps}, where it was interrupted.")
+
+    def whole_state(self) -> TrainingState:
+        """Everything that the rest of the run depends on."""
+        optimizer = self.weights.state()
+        if not self.state.learned:
+            del optimizer["gradient"]
+        tensors, python_random = random_state(self.device)
+        tensors |= {**self.state.tensors, **optimizer, "losses": self.losses}
+        return dataclasses.replace(self.state, tensors=tensors, python_random=python_random)
+
+    def note(self, words: str) -> None:
+        """Keep a sentence on what went otherwise than planned."""
+        self.notes.append(words)
+        self.progress.note(words)
+
+    def end(self) -> TrainingResult:
+        """Keep the best there is, and say how it went.
+
+        Raises:
+            StudioError: nothing was learned before the loss became no number.
+        """
+        state, stopped = self.state, self.state.steps < len(self.plan)
+        self.trials.end()
+        trials, leader = self.trials.results(), self.trials.leader()
+        broken = min(state.broken_steps)
+        if broken:
+            words = f"The loss is no number any more since step {state.steps - broken + 1}."
+            rates = ", ".join(f"{trial.learning_rate:g}" for trial in trials)
+            remedy = f"Lower the learning rate (it was {rates}) and start again."
+            if leader is None:
+                raise StudioError(words, remedy)
+            self.note(f"{words} The adapter of step {trials[leader].best_step} was kept. {remedy}")
+        elif stopped and (state.steps or state.learned):
+            self.states.save_now(self.whole_state)
+        best = None if leader is None else trials[leader]
+        rehearsal = self.watch.foreseen if stopped else self.watch.ended()
+        return TrainingResult(
+            best.best_step if best else None,
+            best.best_held_out_loss if best else None,
+            state.first_loss,
+            trials[leader or 0].last_loss,
+            state.steps,
+            stopped,
+            state.tokens,
+            state.seconds,
+            trials,
+            leader,
+            rehearsal,
+            list(self.engine.words),
+            self.notes,
+        )

@@ -27,7 +27,9 @@ def output_logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
     return logits if cap is None else cap * torch.tanh(logits / cap)
 
 
-def completion_loss(model: PreTrainedModel, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+def completion_loss(
+    model: PreTrainedModel, hidden: Tensor, targets: Tensor, weights: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Summed cross entropy, and its gradient at `hidden`.
 
     Each chunk's gradient is taken at once, so that no more than one chunk of logits is ever in memory.
@@ -36,15 +38,19 @@ def completion_loss(model: PreTrainedModel, hidden: Tensor, targets: Tensor) -> 
         model: whose output layer is frozen.
         hidden: (supervised, hidden), detached.
         targets: (supervised,) token ids.
+        weights: (supervised,) fp32, what each counts; None: 1.
     """
+    weights = torch.ones(len(targets), device=hidden.device) if weights is None else weights
     chunk = max(1, CHUNK_VALUES // model.config.get_text_config().vocab_size)
     total = torch.zeros((), device=hidden.device)
     gradient = torch.empty_like(hidden)
     for start in range(0, len(hidden), chunk):
-        part = hidden[start : start + chunk].detach().requires_grad_(torch.is_grad_enabled())
-        loss = cross_entropy(output_logits(model, part), targets[start : start + chunk], reduction="sum")
+        rows = slice(start, start + chunk)
+        part = hidden[rows].detach().requires_grad_(torch.is_grad_enabled())
+        losses = cross_entropy(output_logits(model, part), targets[rows], reduction="none")
+        loss = (losses * weights[rows]).sum()
         if torch.is_grad_enabled():
-            (gradient[start : start + chunk],) = torch.autograd.grad(loss, part)
+            (gradient[rows],) = torch.autograd.grad(loss, part)
         total += loss.detach()
     return total, gradient
 

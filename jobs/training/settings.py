@@ -6,12 +6,13 @@ Free of torch, because the page process imports it.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from jobs.training import checks
 from storage.errors import StudioError
 
 PRECISIONS = ("auto", "fp32", "bf16", "nf4")
@@ -19,6 +20,9 @@ LARGEST_RANK = 1024
 SMALL_MODEL_PARAMETERS = 400_000_000
 LONGEST_FITTED_ROW_TOKENS = 4096
 STEPS_PER_EPOCH = 60
+# The scale of rsLoRA is alpha / √rank, of LoRA alpha / rank: with these both are 2 at rank 16.
+ALPHA_PER_RANK, RSLORA_ALPHA = 2, 8
+MOST_TRIALS = 16
 # (rows up to, epochs): few examples must be seen more often; many need one look.
 EPOCHS_BY_ROWS = ((40, 5.0), (150, 4.0), (400, 3.0), (5000, 2.0))
 
@@ -38,18 +42,20 @@ def _setting(
     minimum: float | None = None,
     maximum: float | None = None,
     choices: tuple[str, ...] | None = None,
+    empty: str = "automatic",
 ) -> Any:
-    return field(
-        default=default,
-        metadata={
-            "label": label,
-            "help": help,
-            "unit": unit,
-            "minimum": minimum,
-            "maximum": maximum,
-            "choices": choices,
-        },
-    )
+    """A field with what a form shows of it; `empty` says what leaving it empty means."""
+    about = {
+        "label": label,
+        "help": help,
+        "unit": unit,
+        "minimum": minimum,
+        "maximum": maximum,
+        "choices": choices,
+        "empty": empty,
+    }
+    # A mapping cannot be a default itself: every settings object gets its own.
+    return field(**{"default_factory" if default is dict else "default": default}, metadata=about)
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,7 @@ class TrainingSettings:
         "steps",
         1,
         1_000_000,
+        empty="no limit",
     )
     learning_rate: float | None = _setting(
         None,
@@ -92,7 +99,7 @@ class TrainingSettings:
     alpha: int | None = _setting(
         None,
         "Weight of the change (alpha)",
-        "The change is scaled by alpha / rank. Empty: twice the rank.",
+        "The change is scaled by alpha / rank. Empty: twice the rank, for every rank (8 with rsLoRA).",
         "",
         1,
         4096,
@@ -114,6 +121,58 @@ class TrainingSettings:
         "all",
         "Which layers",
         "all, one layer such as 7, or a range such as 4-11 (counted from 0).",
+    )
+    rank_pattern: Mapping[str, int] = _setting(
+        dict,
+        "Another rank for some modules",
+        "Names with their ranks, such as q_proj=4, v_proj=16; all others keep the rank above.",
+        "",
+        1,
+        LARGEST_RANK,
+        empty="the same everywhere",
+    )
+    use_rslora: bool = _setting(
+        False,
+        "Steady at high ranks (rsLoRA)",
+        "Scales the change by alpha / √rank, so that ranks above 32 learn as fast as they could.",
+    )
+    use_dora: bool = _setting(
+        False,
+        "Length and direction apart (DoRA)",
+        "Learns how long each row of a matrix is beside where it points; better at low ranks, and slower.",
+    )
+    lora_plus_ratio: float = _setting(
+        1.0,
+        "How much faster B learns than A (LoRA+)",
+        "B's learning rate is this many times A's; 16 often needs fewer steps. 1: both the same.",
+        "times",
+        1,
+        64,
+        empty="1",
+    )
+    start_from: str | None = _setting(
+        None,
+        "Go on from an earlier adapter (warm start)",
+        "Starts with what that adapter has learned; it must be of the same base model, rank and modules.",
+        empty="a fresh adapter",
+    )
+    try_ranks: tuple[int, ...] = _setting(
+        (),
+        "Ranks to try",
+        "Several ranks such as 2, 4, 8, 16: all are trained, the best on held-out examples is kept.",
+        "",
+        1,
+        LARGEST_RANK,
+        empty="only the rank above",
+    )
+    try_learning_rates: tuple[float, ...] = _setting(
+        (),
+        "Learning rates to try",
+        "Several rates such as 1e-4, 5e-4, each with every rank: the best on held-out examples is kept.",
+        "",
+        1e-7,
+        0.1,
+        empty="only one",
     )
     held_out_share: float = _setting(
         0.1,
@@ -150,15 +209,26 @@ class TrainingSettings:
     def as_json(self) -> dict[str, Any]:
         """The settings as plain JSON, all fields."""
         values = dataclasses.asdict(self)
-        if isinstance(self.target_modules, tuple):
-            values["target_modules"] = list(self.target_modules)
-        return values
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One of the adapters that a run trains; without a sweep there is only one.
+
+    An earlier adapter that the run goes on from keeps its own alpha.
+    """
+
+    rank: int
+    learning_rate: float
+    alpha: int
 
 
 def from_json(values: Mapping[str, Any]) -> TrainingSettings:
     """Checked settings from a form, an endpoint or a saved run.
 
-    Empty text, "auto" and null stand for the default. Numbers may come as text ("1e-4").
+    Empty text, "auto" and null stand for the default. Numbers may come as text ("1e-4"), lists and mappings
+    too ("2, 4, 8", "q_proj=4").
 
     Raises:
         StudioError: an unknown name, or a value outside its range; the message names both.
@@ -170,63 +240,53 @@ def from_json(values: Mapping[str, Any]) -> TrainingSettings:
             f"There is no setting named {', '.join(repr(name) for name in unknown)}.",
             f"The settings are {', '.join(fields)}.",
         )
-    checked: dict[str, Any] = {}
-    for name, value in values.items():
-        if value is None or (isinstance(value, str) and value.strip() in ("", "auto")):
-            continue
-        checked[name] = _checked(fields[name], value)
-    return TrainingSettings(**checked)
+    settings = TrainingSettings(
+        **{
+            name: _checked(fields[name], value)
+            for name, value in values.items()
+            if value is not None and not (isinstance(value, str) and value.strip() in ("", "auto"))
+        }
+    )
+    count = len(settings.try_ranks or (0,)) * len(settings.try_learning_rates or (0,))
+    if count > MOST_TRIALS:
+        raise StudioError(
+            f"try_ranks and try_learning_rates together make {count} adapters.",
+            f"Try at most {MOST_TRIALS} at once.",
+        )
+    return settings
 
 
 def _checked(entry: dataclasses.Field[Any], value: Any) -> Any:
-    if entry.name == "target_modules":
-        return _module_names(value)
-    if entry.name == "layers":
-        return _layer_range(value)
-    choices = entry.metadata["choices"]
-    if choices is not None:
-        if value not in choices:
-            raise StudioError(f"{entry.name} cannot be {value!r}.", f"Choose one of {', '.join(choices)}.")
-        return value
-    low, high = entry.metadata["minimum"], entry.metadata["maximum"]
-    return _number(entry.name, value, low, high, whole="int" in str(entry.type))
+    name, about, kind = entry.name, entry.metadata, str(entry.type)
+    if about["choices"] is not None:
+        return checks.one_of(name, value, about["choices"])
+    if kind == "bool":
+        return checks.yes_or_no(name, value)
+    if name in _TEXT_CHECKS:
+        return _TEXT_CHECKS[name](name, value)
+    low, high = about["minimum"], about["maximum"]
+    if name == "rank_pattern":
+        return checks.rank_pattern(name, value, high)
+    check = checks.numbers if kind.startswith("tuple") else checks.number
+    return check(name, value, low, high, whole="int" in kind)
 
 
-def _number(name: str, value: Any, low: float, high: float, whole: bool) -> float | int:
-    kind = "a whole number" if whole else "a number"
-    remedy = f"Give {kind} from {low:,g} to {high:,g}." if whole else f"Give {kind} from {low:g} to {high:g}."
-    try:
-        number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if math.isnan(number) or not low <= number <= high or (whole and number != int(number)):
-        raise StudioError(f"{name} cannot be {value!r}.", remedy)
-    return int(number) if whole else number
+_TEXT_CHECKS = {
+    "target_modules": checks.module_names,
+    "layers": checks.layer_range,
+    "start_from": checks.adapter_id,
+}
 
 
-def _module_names(value: Any) -> str | tuple[str, ...]:
-    names = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
-    if (
-        not isinstance(names, (list, tuple))
-        or not names
-        or not all(isinstance(name, str) and re.fullmatch(r"[\w.]+", name) for name in names)
-    ):
-        raise StudioError(
-            f"target_modules cannot be {value!r}.",
-            'Give "auto", a preset (query_value, attention, all_linear) or a list of names (["q_proj"]).',
-        )
-    # A single word may be a preset ("attention"); who chooses the matrices knows.
-    return names[0] if isinstance(value, str) and len(names) == 1 else tuple(names)
-
-
-def _layer_range(value: Any) -> str:
-    text = str(value).strip().replace(" ", "")
-    match = re.fullmatch(r"(\d+)(?:-(\d+))?", text)
-    if text != "all" and (match is None or int(match[1]) > int(match[2] or match[1])):
-        raise StudioError(
-            f"layers cannot be {value!r}.", 'Give "all", one layer such as "7", or a range such as "4-11".'
-        )
-    return text
+def as_text(value: Any) -> str:
+    """A setting's value as a form shows it and `from_json` reads it: "q_proj=4, v_proj=16", "2, 4, 8"."""
+    if value is None:
+        return ""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}={rank}" for name, rank in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
 
 
 def check_rank(value: Any, shape: HasHiddenSize | None = None) -> int:
@@ -236,7 +296,42 @@ def check_rank(value: Any, shape: HasHiddenSize | None = None) -> int:
         StudioError: it is something else; the remedy names the range.
     """
     highest = LARGEST_RANK if shape is None else min(LARGEST_RANK, shape.hidden_size)
-    return int(_number("rank", value, 1, highest, whole=True))
+    return int(checks.number("rank", value, 1, highest, whole=True))
+
+
+def check_ranks(settings: TrainingSettings, rank: Any, shape: HasHiddenSize | None = None) -> int:
+    """The rank, checked together with the ranks to try and those of single modules.
+
+    Raises:
+        StudioError: one of them is not a rank of this model.
+    """
+    for other in (*settings.try_ranks, *settings.rank_pattern.values()):
+        check_rank(other, shape)
+    return check_rank(rank, shape)
+
+
+def trials(settings: TrainingSettings, rank: int) -> list[Trial]:
+    """The adapters that a run trains side by side: every rank to try with every learning rate to try.
+
+    Args:
+        settings: fitted (see `fitted`).
+        rank: of the only adapter, where no ranks are to be tried.
+    """
+    assert settings.learning_rate is not None  # fitted
+    learning_rates = settings.try_learning_rates or (settings.learning_rate,)
+    return [
+        Trial(tried, learning_rate, settings.alpha or fitted_alpha(tried, settings.use_rslora))
+        for tried, learning_rate in itertools.product(settings.try_ranks or (rank,), learning_rates)
+    ]
+
+
+def fitted_alpha(rank: int, use_rslora: bool = False) -> int:
+    """The alpha whose scale suits the fitted learning rate at this rank.
+
+    LoRA's scale is alpha / rank, so twice the rank keeps it at 2; rsLoRA's is alpha / √rank, which is made to
+    suit every rank with the same alpha (arXiv 2312.03732, theorem 3.2).
+    """
+    return RSLORA_ALPHA if use_rslora else ALPHA_PER_RANK * rank
 
 
 def fitted(
@@ -247,13 +342,15 @@ def fitted(
     model_parameters: int | None = None,
     context_tokens: int | None = None,
 ) -> TrainingSettings:
-    """The settings with every automatic value filled in (but `max_steps`, where None means no limit).
+    """The settings with the automatic values filled in, but `max_steps` (None: no limit).
 
     - max_tokens: the longest example, as far as the model reads (`context_tokens`), at most 4,096;
     - epochs: 5 for up to 40 examples, 4 up to 150, 3 up to 400, 2 up to 5,000, then 1;
     - tokens_per_step: about 60 steps a pass, between 256 and 16,384 tokens;
-    - learning rate: 5e-4 for models up to 0.4 B with rank up to 64, else 2e-4;
-    - alpha: twice the rank, so that the scale (alpha / rank) and with it the learning rate suit every rank.
+    - learning rate: 5e-4 for models up to 0.4 B with rank up to 64, else 2e-4; with LoRA+ it is the geometric
+      mean of the rates of A and B. A sweep gets one for all its ranks, that of the highest;
+    - alpha: see `fitted_alpha`. It stays None where it is not for this rank to say: with several ranks
+      (`try_ranks`, `rank_pattern`) each has its own, and an earlier adapter (`start_from`) brings one.
     """
     longest = max(train_token_lengths, default=16)
     max_tokens = settings.max_tokens or max(16, min(longest, LONGEST_FITTED_ROW_TOKENS))
@@ -261,12 +358,17 @@ def fitted(
     rows = len(train_token_lengths)
     tokens = sum(min(length, max_tokens) for length in train_token_lengths)
     per_step = min(max(tokens // STEPS_PER_EPOCH // 64 * 64, 256), 16_384)
-    is_small = model_parameters is not None and model_parameters <= SMALL_MODEL_PARAMETERS and rank <= 64
+    highest = max(settings.try_ranks, default=rank)
+    is_small = model_parameters is not None and model_parameters <= SMALL_MODEL_PARAMETERS and highest <= 64
+    learning_rate = (5e-4 if is_small else 2e-4) / math.sqrt(settings.lora_plus_ratio)
+    alpha = settings.alpha
+    if alpha is None and not (settings.try_ranks or settings.rank_pattern or settings.start_from):
+        alpha = fitted_alpha(rank, settings.use_rslora)
     return dataclasses.replace(
         settings,
         max_tokens=max_tokens,
         epochs=settings.epochs or next((epochs for limit, epochs in EPOCHS_BY_ROWS if rows <= limit), 1.0),
         tokens_per_step=settings.tokens_per_step or per_step,
-        learning_rate=settings.learning_rate or (5e-4 if is_small else 2e-4),
-        alpha=settings.alpha or 2 * rank,
+        learning_rate=settings.learning_rate or learning_rate,
+        alpha=alpha,
     )

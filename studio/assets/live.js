@@ -1,5 +1,6 @@
-// The live picture of one run: asks for the new points once a second and extends the chart in place,
+// The live picture of one run: asks for the news once a second, says them, and extends the chart in place,
 // so zoom and hover survive. Words come from the page's own table (data-words); numbers arrive as in charts.points_json.
+// Nothing but the chart waits for Plotly (4.5 MB): the points are kept, and drawn from the first when it is there.
 (() => {
   const SMOOTH = 0.75, MOST = 5000, OPEN = ["queued", "running", "stopping"];
   const css = (name) => getComputedStyle(document.querySelector(".gradio-container") || document.body).getPropertyValue(name).trim();
@@ -16,7 +17,7 @@
   const follow = (root) => {
     const run = root.dataset.run, words = JSON.parse(root.dataset.words);
     const chart = root.querySelector(".chart"), part = (name) => root.querySelector(`[data-part=${name}]`);
-    let cursor = 0, drawn = false, ema = null, held = [], lossCount = 0, best = null, failures = 0, phaseSeen = null;
+    let cursor = 0, drawn = false, ema = null, losses = [], held = [], best = null, failures = 0, phaseSeen = null, told = part("notes").children.length;
 
     const layout = () => ({
       height: root.clientWidth < 500 ? 260 : 340, margin: { l: 44, r: 12, t: 8, b: 38 }, showlegend: false,
@@ -29,26 +30,28 @@
     const findBest = () => held.reduce((low, point) => point[1] != null && (!low || point[1] < low[1]) ? point : low, null);
     const xs = (points) => points.map((p) => p[0]), ys = (points) => points.map((p) => p[1]);
 
-    const draw = (data) => {
-      ema = null; held = data.h || []; best = findBest(); lossCount = data.l.length;
+    const keep = (data) => {
+      if (cursor === 0 && losses.length + held.length) { losses = []; held = []; drawn = false; }  // the whole curve, thinned anew
+      losses = losses.concat(data.l || []); held = held.concat(data.h || []); best = findBest();
+      cursor = losses.length > MOST ? 0 : data.c;
+    };
+    const draw = () => {
+      ema = null;
       const accent = css("--adapter");
       Plotly.react(chart, [
-        { x: xs(data.l), y: ys(data.l), mode: "lines+markers", marker: { size: 4, color: accent }, line: { color: accent, width: 1 }, opacity: 0.3, name: "training", hoverinfo: "skip" },
-        { x: xs(data.l), y: smooth(data.l), mode: "lines", line: { color: accent, width: 2.5 }, name: "training, smoothed", hovertemplate: "training %{y:.3f}<extra></extra>" },
+        { x: xs(losses), y: ys(losses), mode: "lines+markers", marker: { size: 4, color: accent }, line: { color: accent, width: 1 }, opacity: 0.3, name: "training", hoverinfo: "skip" },
+        { x: xs(losses), y: smooth(losses), mode: "lines", line: { color: accent, width: 2.5 }, name: "training, smoothed", hovertemplate: "training %{y:.3f}<extra></extra>" },
         { x: xs(held), y: ys(held), mode: "lines+markers", line: { color: css("--base"), width: 2, dash: "dash" }, marker: { size: 6, color: css("--base") }, name: "held-out", hovertemplate: "held-out %{y:.3f}<extra></extra>" },
         { x: best ? [best[0]] : [], y: best ? [best[1]] : [], mode: "markers", marker: { symbol: "diamond", size: 13, color: accent, line: { color: css("--card"), width: 2 } }, name: "best", cliponaxis: false, hovertemplate: "best so far %{y:.3f}<extra></extra>" },
       ], layout(), { displayModeBar: false, responsive: true });
       drawn = true;
     };
-    const extend = (data) => {
-      const l = data.l || [], h = data.h || [];
-      if (l.length) { Plotly.extendTraces(chart, { x: [xs(l), xs(l)], y: [ys(l), smooth(l)] }, [0, 1]); lossCount += l.length; }
+    const extend = (l, h) => {
+      if (l.length) Plotly.extendTraces(chart, { x: [xs(l), xs(l)], y: [ys(l), smooth(l)] }, [0, 1]);
       if (h.length) {
-        held = held.concat(h); best = findBest();
         Plotly.extendTraces(chart, { x: [xs(h)], y: [ys(h)] }, [2]);
         if (best) Plotly.restyle(chart, { x: [[best[0]]], y: [[best[1]]] }, [3]);
       }
-      if (lossCount > MOST) { cursor = 0; drawn = false; }
     };
 
     // The verdict on the curve in one word of the page's table; the numbers stay in the chart.
@@ -61,6 +64,12 @@
       return best[1] < first * 0.98 ? "learning" : "flat";
     };
     const setText = (name, text) => { const node = part(name); if (node && node.textContent !== text) node.textContent = text; };
+    // How the run computes, a sentence each; they come only when they are not `told` many.
+    const tell = (sentences) => {
+      told = sentences.length;
+      part("notes").replaceChildren(...sentences.map((words) => Object.assign(document.createElement("li"), { textContent: words })));
+      part("how").hidden = !told;
+    };
 
     const show = (data) => {
       const open = OPEN.includes(data.q);
@@ -69,6 +78,8 @@
       const answer = document.querySelector("#answer .answer");
       if (answer && answer.dataset.said !== sentence) { answer.textContent = sentence; answer.dataset.said = sentence; }
       setText("step", data.t ? `Step ${number.format(data.s)} of ${number.format(data.t)}` : words.step_unknown);
+      if (data.n) tell(data.n);
+      if (data.f) setText("foreseen", data.f);
       const share = data.b ? data.b[0] / data.b[1] : data.t ? data.s / data.t : 0;
       const meter = part("meter");
       meter.firstElementChild.style.width = `${Math.min(100, 100 * share)}%`;
@@ -92,22 +103,23 @@
     const tick = async () => {
       if (!root.isConnected) return;
       let again = true;
-      if (!document.hidden && root.offsetParent && window.Plotly) {
+      if (!document.hidden && root.offsetParent) {
         try {
-          const answer = await fetch(`/runs/${run}/points?after=${cursor}`);
+          const answer = await fetch(`/runs/${run}/points?after=${cursor}&told=${told}`);
           if (!answer.ok) throw new Error(answer.status);
           const data = await answer.json();
-          cursor = data.c; failures = 0; setText("connection", "");
-          drawn ? extend(data) : draw({ l: [], ...data });
+          failures = 0; setText("connection", "");
+          keep(data);
           again = show(data);
-          if (!drawn) { cursor = 0; again = true; }
+          if (window.Plotly) drawn ? extend(data.l || [], data.h || []) : draw();
         } catch (error) {
           if (++failures > 1) setText("connection", words.connection);
         }
       }
       if (again) setTimeout(tick, document.hidden ? 2000 : 1000);
     };
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { if (drawn) { cursor = 0; drawn = false; tick(); } });
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { if (drawn) draw(); });
+    document.querySelector("script[src='/vendor/plotly.min.js']")?.addEventListener("load", () => { if (!drawn && root.isConnected) draw(); });
     tick();
   };
 

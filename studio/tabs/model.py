@@ -11,8 +11,8 @@ import gradio as gr
 from jobs import gpu, queue
 from jobs.base_models import catalogue
 from jobs.lora import estimate
-from jobs.training.settings import TrainingSettings
-from storage import datasets
+from jobs.training.settings import TrainingSettings, as_text, from_json
+from storage import adapters, datasets
 from storage.errors import StudioError
 from studio import forms, layout, savings_view, words
 from studio.notices import shown
@@ -24,10 +24,22 @@ TARGETS = [
     ("Attention only", "attention"),
     ("Query and value only (smallest)", "query_value"),
 ]
-ADVANCED = (
-    "epochs", "learning_rate", "tokens_per_step", "max_steps", "alpha", "dropout", "layers", "held_out_share",
-    "max_tokens", "precision", "seed",
-)  # fmt: skip
+# The rarer settings, by what they are about.
+GROUPS = {
+    "How it learns": (
+        "epochs", "learning_rate", "tokens_per_step", "max_steps", "held_out_share", "max_tokens", "precision",
+        "seed",
+    ),
+    "What is trained": (
+        "layers", "alpha", "rank_pattern", "dropout", "lora_plus_ratio", "use_rslora", "use_dora",
+    ),
+    "Where it starts, and what is tried": ("start_from", "try_ranks", "try_learning_rates"),
+}  # fmt: skip
+ADVANCED = tuple(name for names in GROUPS.values() for name in names)
+# What an earlier adapter's settings say of the adapter itself: to go on from it, these must be the same.
+OF_THE_ADAPTER = ("layers", "alpha", "rank_pattern", "use_rslora", "use_dora")
+FRESH = [("A fresh adapter", "")]
+SWEEP = "2, 4, 8, 16"
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 
 
@@ -54,6 +66,10 @@ def build(page: gr.Blocks) -> None:
                     rank = gr.Slider(
                         1, 64, value=8, step=1, label="How much it may change (rank)", elem_id="rank"
                     )
+                    sweep = gr.Checkbox(
+                        label=f"Try ranks {SWEEP} and keep the best on held-out examples", elem_id="sweep",
+                        info="One adapter for each rank is trained on the same examples, side by side.",
+                    )  # fmt: skip
                     targets = gr.Radio(
                         TARGETS, value="all_linear", label="Where it may change (target modules)",
                         elem_id="targets", elem_classes="stacked",
@@ -62,8 +78,12 @@ def build(page: gr.Blocks) -> None:
             with gr.Column(scale=3, min_width=320, elem_classes="card"):
                 saved = savings_view.build()
         advanced = gr.Accordion("Advanced: learning rate, epochs, layers …", open=False, elem_id="advanced")
-        with advanced, gr.Row():
-            fields = forms.fields_for(TrainingSettings, ADVANCED)
+        with advanced:
+            fields = {}
+            for heading, names in GROUPS.items():
+                gr.HTML(f"<h2>{heading}</h2>", apply_default_css=False)
+                with gr.Row():
+                    fields |= forms.fields_for(TrainingSettings, names, {"start_from": FRESH})
         problem = gr.HTML(apply_default_css=False, elem_id="start-problem")
         with gr.Row(elem_classes="foot"):
             gr.HTML(
@@ -81,7 +101,15 @@ def build(page: gr.Blocks) -> None:
     }  # fmt: skip
     for changed in (model.change, rank.change, targets.change, *(field.change for field in fields.values())):
         changed(**cost)
-    saved.follow(model, rank, targets, fields["layers"])
+    saved.follow(model, rank, targets, *(fields[name] for name in ("layers", "rank_pattern", "use_dora")))
+    several = fields["try_ranks"]
+    sweep.input(lambda wanted: SWEEP if wanted else "", [sweep], [several], **layout.DIRECT)
+    # Not `input`, which Gradio leaves out when a field becomes empty.
+    several.change(several_named, [several], [sweep, rank], **layout.DIRECT)
+    earlier = fields["start_from"]
+    model.change(shown(earlier_adapters), [model], [earlier], **layout.DIRECT)
+    alike = [rank, targets, *(fields[name] for name in OF_THE_ADAPTER)]
+    earlier.input(shown(as_before), [earlier], alike, show_progress="hidden", **PRIVATE)
 
     start.click(shown(begin), [click_key, *choice], [target], **PRIVATE).success(
         None, [target], js="(target) => window.studioGo(target)", **PRIVATE
@@ -111,6 +139,34 @@ def take_model(model_id: str | None) -> Any:
     ]
     near.sort(key=lambda m: (m.kind != "starter", not m.available, m.parameters or 0))
     return gr.Radio(choices=[(model_line(m), m.id) for m in near], value=chosen.id)
+
+
+def several_named(ranks: str) -> tuple[bool, Any]:
+    """The choice to try ranks as the field with them says, and the rank itself, which does not count then."""
+    some = bool(ranks.strip())
+    return some, gr.Slider(interactive=not some)
+
+
+def earlier_adapters(model_id: str) -> Any:
+    """What a run on this model may start from: nothing, or one of its adapters, newest first."""
+    found = [(f"{adapter.name} · {adapter.id}", adapter.id) for adapter in adapters.list_all(model_id)]
+    return gr.Dropdown(choices=FRESH + found, value="")
+
+
+def as_before(adapter_id: str) -> tuple[Any, ...]:
+    """Rank, modules and kind as an earlier adapter has them, because a run that goes on from it needs the same."""
+    if not adapter_id:
+        return (gr.skip(),) * (2 + len(OF_THE_ADAPTER))
+    adapter = adapters.get(adapter_id)
+    settings = from_json(adapter.settings)
+    modules = "all_linear" if settings.target_modules == "auto" else settings.target_modules
+    known = modules in [value for _, value in TARGETS]
+    kind = [getattr(settings, name) for name in OF_THE_ADAPTER]
+    return (
+        gr.Slider(value=adapter.rank, maximum=max(64, adapter.rank)),
+        modules if known else gr.skip(),
+        *(value if isinstance(value, bool) else as_text(value) for value in kind),
+    )
 
 
 def take_named(text: str) -> tuple[Any, Any]:
@@ -154,14 +210,13 @@ def show_cost(
         sentence += f": about {layout.strong(words.duration(cost['seconds']))}"
         sentence += f" and {layout.strong(words.size(cost['memory_bytes']))} on this machine"
     sentence += "."
-    layers = str(settings.get("layers", "all"))
     return (
         layout.answered(PATH, sentence),
         about_html(model_id, cost),
         advice_html(dataset_id),
         "",
         savings_view.memory_html(cost),
-        savings_view.formula_html(model_id, rank, targets, layers, cost),
+        savings_view.formula_html(cost),
     )
 
 

@@ -12,7 +12,7 @@ from jobs import queue
 from jobs.training.settings import TrainingSettings
 from storage import adapters, files, jobs
 from storage.jobs import Job
-from studio import layout, words
+from studio import layout, tables, words
 from studio.charts import OPEN
 from studio.notices import shown
 
@@ -31,6 +31,7 @@ def build(page: gr.Blocks) -> None:
             apply_default_css=False, elem_id="run",
             js_on_load="element.addEventListener('run-ended', () => document.querySelector('#refresh-run')?.click())",
         )  # fmt: skip
+        tried = gr.HTML(apply_default_css=False, elem_id="tried")
         refresh = gr.Button("Refresh", visible="hidden", elem_id="refresh-run")
         with gr.Row(elem_classes="foot"):
             note = gr.HTML(apply_default_css=False, elem_id="run-note")
@@ -45,7 +46,7 @@ def build(page: gr.Blocks) -> None:
             again = gr.Button("Start it again", visible=False, elem_id="again", scale=0, min_width=160)
             onward = gr.HTML(apply_default_css=False, elem_id="to-compare")
 
-    ends = [note, stop, again, onward]
+    ends = [note, stop, again, onward, tried]
     target = layout.unseen()
     page.load(shown(restore), None, [run_id, answer, run, *ends], **PRIVATE)
     refresh.click(shown(offers), [run_id], ends, **layout.DIRECT)
@@ -67,7 +68,7 @@ def restore(request: gr.Request) -> tuple[Any, ...]:
             layout.empty(
                 "A run shows here how well the model learns, from its first step on.", "/", "Bring examples"
             ),
-            *[gr.skip()] * 4,
+            *[gr.skip()] * 5,
         )
     return (
         job.id,
@@ -78,7 +79,7 @@ def restore(request: gr.Request) -> tuple[Any, ...]:
 
 
 def run_html(job: Job) -> str:
-    """Chart, progress and numbers of one run; studio's live.js fills and extends them."""
+    """Chart, progress and numbers of one run as it is now; studio's live.js draws the chart and keeps all of it new."""
     table = html.escape(json.dumps(words.CURVE), quote=True)
     return (
         f'<div class="live" data-run="{job.id}" data-words="{table}"><div class="columns">'
@@ -89,12 +90,45 @@ def run_html(job: Job) -> str:
         '<div class="chart" role="img" aria-label="Training and held-out loss by step"></div>'
         '<p class="quiet">Loss says how surprised the model is by the wanted answers: lower is better. '
         "Held-out examples are never trained on. Drag to zoom, double-click to go back.</p></section>"
-        '<div class="narrow"><section class="card"><h2>Progress</h2><p class="big" data-part="step"></p>'
-        '<div class="meter" data-part="meter" role="progressbar" aria-label="Progress" aria-valuemin="0" '
-        'aria-valuemax="100"><i style="width:0"></i></div>'
-        '<p class="quiet" data-part="now"></p><p class="quiet" data-part="speed"></p>'
+        f'<div class="narrow"><section class="card"><h2>Progress</h2>{progress_html(job)}'
         '<p class="wrong" data-part="connection" role="status"></p></section>'
-        f'<section class="card"><h2>This run</h2>{facts_html(job)}</section></div></div></div>'
+        f'<section class="card"><h2>This run</h2>{facts_html(job)}</section>{how_html(job)}</div></div></div>'
+    )
+
+
+def progress_html(job: Job) -> str:
+    """How far the run was when the page was made, so that a page just opened is never empty."""
+    step = f"Step {job.step:,} of {job.total_steps:,}" if job.total_steps else words.CURVE["step_unknown"]
+    percent = 100 * job.step / job.total_steps if job.total_steps else 0
+    now = html.escape(job.phase) if job.status in OPEN else ""
+    return (
+        f'<p class="big" data-part="step">{step}</p>'
+        '<div class="meter" data-part="meter" role="progressbar" aria-label="Progress" aria-valuemin="0" '
+        f'aria-valuemax="100" aria-valuenow="{percent:.0f}"><i style="width:{percent:.0f}%"></i></div>'
+        f'<p class="quiet" data-part="now">{now}</p><p class="quiet" data-part="speed"></p>'
+        f'<p class="quiet" data-part="foreseen">{html.escape(words.foreseen(job))}</p>'
+    )
+
+
+def how_html(job: Job) -> str:
+    """How the run computes, a sentence each; nothing is seen of it before there is one."""
+    sentences = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in words.how(job))
+    hidden = "" if sentences else " hidden"
+    return (
+        f'<section class="card" data-part="how"{hidden}><h2>How it computes</h2>'
+        f'<ul class="quiet" data-part="notes">{sentences}</ul></section>'
+    )
+
+
+def trials_html(job: Job) -> str:
+    """What a run that tried several ranks or learning rates found; empty for one that tried one."""
+    found = job.result.get("trials") or []
+    if len(found) < 2:
+        return ""
+    return (
+        f'<section class="card"><h2>What was tried</h2>{tables.trials(found, job.result.get("best_trial"))}'
+        '<p class="quiet">All were trained side by side on the same examples. Kept is the one with the lowest'
+        " held-out loss.</p></section>"
     )
 
 
@@ -107,16 +141,16 @@ def facts_html(job: Job) -> str:
     )
     return (
         f'<dl class="short"><dt>Name</dt><dd>{html.escape(job.name)}</dd>'
-        f"<dt>Rank</dt><dd>{job.rank}</dd>"
+        f"<dt>Rank</dt><dd>{words.ranks(job)}</dd>"
         f"<dt>Best held-out loss</dt><dd data-part='best'>–</dd>"
         f"<dt>Settings</dt><dd>{html.escape(chosen) or 'automatic'}</dd></dl>"
     )
 
 
 def offers(job_id: str | None) -> tuple[Any, ...]:
-    """What can be done now: the note, Stop, Start again, Compare."""
+    """What can be done now: the note, Stop, Start again, Compare; and what a sweep has found."""
     if job_id is None:
-        return (gr.skip(),) * 4
+        return (gr.skip(),) * 5
     job = jobs.get(job_id)
     is_open = job.status in OPEN
     note = "You can close this page: training goes on." if is_open else ""
@@ -135,6 +169,7 @@ def offers(job_id: str | None) -> tuple[Any, ...]:
         gr.Button(visible=job.status in {"queued", "running"}),
         gr.Button(visible=job.status in {"failed", "stopped"}),
         f'<p class="onward"><a class="button" {target} {waiting}>Compare answers</a></p>',
+        trials_html(job),
     )
 
 

@@ -1,17 +1,19 @@
 """Small kinds of jobs for the tests, and the entry points of real processes that know them.
 
-`python -m tests.jobs.small_jobs RUN_FOLDER ATTEMPT` is a job; `… --data-dir D --database-url U` is a worker.
+`python -m tests.jobs.small_jobs RUN_FOLDER ATTEMPT` is a job, `… --wait DATA_FOLDER` waits for one, and
+`… --data-dir D --database-url U` is a worker.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 from jobs import run_job, worker
+from jobs.executors import local
 from jobs.executors.local import LocalExecutor
 from jobs.progress import Progress
 from storage import files
@@ -70,6 +72,7 @@ def adapt(spec: Spec, progress: Progress) -> dict[str, Any]:
     return {
         "status": "finished",
         "adapter": {
+            "rank": spec["rank"],
             "alpha": 16.0,
             "target_modules": ["q_proj"],
             "parameters": 7,
@@ -85,9 +88,10 @@ def main() -> int:
     """Be a worker or a job's process, as the arguments say."""
     if "--data-dir" in sys.argv:
         worker.IDLE_SECONDS = 1.0
+        worker.PREPARE_AFTER_SECONDS = 0.2
+        local.SPARE_NEEDS_BYTES = 0
         return worker.main(LocalExecutor(MODULE))
-    assert Path(sys.argv[1]).is_dir()
-    return run_job.main(sys.argv[1:], KINDS)
+    return run_job.main(sys.argv[1:], KINDS, os.environ.get("WARM_MODULES", "").split())
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from storage.errors import StudioError
 from storage.jobs import Job
 
 MADE = {
+    "rank": 8,
     "alpha": 16.0,
     "target_modules": ["q_proj"],
     "parameters": 7,
@@ -78,3 +79,25 @@ def test_an_adapter_without_weights_is_a_failure(job: Job) -> None:
     (files.attempt_folder(job.id, job.attempt) / "adapter" / "adapter_model.safetensors").unlink()
     assert finishing.finish(job)
     assert jobs.get(job.id).status == "failed" and adapters.list_all() == []
+
+
+def test_an_adapter_of_a_sweep_has_the_rank_that_was_kept(home: Path) -> None:
+    for tried, name in (([2, 4], "a name · rank 4"), ([4], "a name"), ([], "a name")):
+        jobs.add(
+            "training",
+            "a name",
+            "cpu",
+            dataset_id="d",
+            base_model_id="b",
+            rank=8,
+            settings={"try_ranks": tried},
+        )
+        job = jobs.claim(set())
+        assert job
+        folder = files.attempt_folder(job.id, job.attempt)
+        files.write_bytes(folder / "adapter" / "adapter_model.safetensors", b"weights")
+        made = {**MADE, "rank": 4}
+        files.write_json(folder / "result.json", {"status": "finished", "adapter": made})
+        assert finishing.finish(job)
+        adapter = adapters.get(f"{job.id}-1")
+        assert (adapter.rank, adapter.name) == (4, name)

@@ -45,6 +45,33 @@ def test_speed_and_time_left_come_from_this_session_alone(folder: Path) -> None:
     assert last["seconds_left"] == pytest.approx(8 / last["steps_per_second"])
 
 
+def test_what_is_measured_later_of_an_earlier_step_does_not_set_the_run_back(folder: Path) -> None:
+    progress = RunFolderProgress(folder, 1)
+    progress.metric(1, loss=1.0)
+    progress.metric(0, held_out_loss=2.0)
+    batch = read_events(folder, 0)
+    assert batch.metrics == [(1, "loss", 1.0), (0, "held_out_loss", 2.0)]
+    assert (batch.fields["step"], batch.fields["held_out_loss"]) == (1, 2.0)
+
+
+def test_notes_and_what_is_foreseen_are_facts_of_the_job(folder: Path) -> None:
+    progress = RunFolderProgress(folder, 1)
+    progress.note("packed")
+    progress.foreseen(100.5, 2_100, 400.0)
+    offset = read_events(folder, 0).offset
+    assert read_events(folder, 0).fields == {
+        "notes": ["packed"], "foreseen_seconds": 100.5, "foreseen_peak_bytes": 2_100, "tokens_per_second": 400.0
+    }  # fmt: skip
+    progress.note("packed")
+    progress.note("halved")
+    progress.foreseen(90.0, 2_000)
+    batch = read_events(folder, offset)
+    assert batch.fields == {
+        "notes": ["packed", "halved"], "foreseen_seconds": 90.0, "foreseen_peak_bytes": 2_000
+    }  # fmt: skip
+    assert len(events(folder)) == 4
+
+
 def test_what_is_no_number_becomes_null(folder: Path) -> None:
     RunFolderProgress(folder, 1).metric(1, loss=math.nan, held_out_loss=math.inf)
     assert b"NaN" not in (folder / "events.jsonl").read_bytes()

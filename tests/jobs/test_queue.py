@@ -15,7 +15,7 @@ import pytest
 from jobs import queue
 from jobs.base_models import catalogue
 from jobs.executors.local import PROJECT_ROOT
-from storage import datasets, files, jobs, metrics
+from storage import adapters, datasets, files, jobs, metrics
 from storage.errors import StudioError
 
 
@@ -59,6 +59,64 @@ def test_a_training_waits_with_everything_it_needs(model_id: str, tiny_model: Pa
     assert queue.submit_training(add_dataset(), model_id, 8, {}, name="mine").name == "mine"
 
 
+def test_a_sweep_is_named_by_its_ranks(model_id: str, tiny_model: Path) -> None:
+    job = queue.submit_training(add_dataset(), model_id, 8, {"try_ranks": "2, 4"})
+    assert job.name == f"Foxes · {tiny_model.name} · ranks 2, 4"
+    job = queue.submit_training(add_dataset(), model_id, 8, {"try_ranks": "4"})
+    assert (job.name, job.rank) == (f"Foxes · {tiny_model.name} · rank 4", 4)
+
+
+def add_adapter(base_model_id: str, tiny_model: Path, rank: int = 4) -> str:
+    """An adapter of query and value matrices as a training leaves it."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    id = files.new_id()
+    kind = LoraConfig(r=rank, lora_alpha=8, target_modules=["q_proj", "v_proj"])
+    get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_model), kind).save_pretrained(
+        files.adapter_folder(id)
+    )
+    adapters.add(
+        id=id, name="Earlier", job_id="j", dataset_id="d", base_model_id=base_model_id, rank=rank, alpha=8.0,
+        target_modules=["q_proj", "v_proj"], parameters=1, size_bytes=1, weights_sha256="", base_weights_sha256="",
+        held_out_loss=None, best_step=None, settings={},
+    )  # fmt: skip
+    return id
+
+
+def test_a_run_goes_on_from_an_adapter_that_fits(model_id: str, tiny_model: Path) -> None:
+    earlier = add_adapter(model_id, tiny_model)
+    job = queue.submit_training(add_dataset(), model_id, 4, {"start_from": earlier})
+    assert job.settings["start_from"] == earlier
+
+
+@pytest.mark.parametrize(
+    ("rank", "settings", "named"),
+    [
+        (8, {}, "rank 4, not 8"),
+        (4, {"try_ranks": "4, 8"}, "rank 4, not 8"),
+        (4, {"target_modules": "all_linear"}, "other modules"),
+        (4, {"rank_pattern": "q_proj=2"}, "other ranks"),
+        (4, {"use_dora": True}, "without DoRA"),
+    ],
+)
+def test_an_earlier_adapter_that_does_not_fit_is_refused_at_once(
+    model_id: str, tiny_model: Path, rank: int, settings: dict[str, Any], named: str
+) -> None:
+    earlier = add_adapter(model_id, tiny_model)
+    with pytest.raises(StudioError, match=named):
+        queue.submit_training(add_dataset(), model_id, rank, {"start_from": earlier, **settings})
+    assert jobs.list_all() == []
+
+
+def test_an_earlier_adapter_of_another_base_model_is_refused_with_its_name(
+    model_id: str, tiny_model: Path
+) -> None:
+    earlier = add_adapter("starter", tiny_model)
+    with pytest.raises(StudioError, match="“Earlier” was made for the base model starter"):
+        queue.submit_training(add_dataset(), model_id, 4, {"start_from": earlier})
+
+
 def test_start_clicked_five_times_is_one_job(model_id: str) -> None:
     dataset_id = add_dataset()
 
@@ -82,6 +140,11 @@ def test_start_clicked_five_times_is_one_job(model_id: str) -> None:
         ({"settings": {"learning_rat": 1}}, "learning_rat"),
         ({"settings": {"target_modules": ["no_proj"]}}, "no_proj"),
         ({"settings": {"layers": "5-9"}}, "5-9"),
+        ({"settings": {"try_ranks": "4, 64"}}, "64"),
+        ({"settings": {"rank_pattern": "q_proj=64"}}, "64"),
+        ({"settings": {"rank_pattern": "no_proj=4"}}, "no_proj"),
+        ({"settings": {"rank_pattern": "q_proj=4", "target_modules": "v_proj"}}, "q_proj"),
+        ({"settings": {"start_from": "nothere"}}, "nothere"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_at_once(model_id: str, change: dict[str, Any], named: str) -> None:

@@ -59,3 +59,9 @@ def test_the_system_ends_the_job_before_the_page(home: Path) -> None:
     score = Path(f"/proc/{process.pid}/oom_score_adj")
     assert until(lambda: score.read_text().strip() == "500")
     assert process.wait() == 0
+
+
+def test_a_trainings_process_imports_no_database() -> None:
+    script = "import sys; import jobs.run_job, jobs.training.job; print('sqlalchemy' in sys.modules)"
+    output = subprocess.check_output([sys.executable, "-c", script], cwd=PROJECT_ROOT, text=True)
+    assert output.strip() == "False"

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from jobs import progress, queue, worker
+from jobs import progress, queue, warm, worker
 from jobs.executors import processes
 from jobs.executors.base import Handle
 from jobs.executors.local import PROJECT_ROOT, LocalExecutor
 from storage import adapters, config, files, jobs, metrics
 from storage.jobs import Job
 from tests.jobs.small_jobs import MODULE
-from tests.jobs.waiting import at_step, ended, kill, until
+from tests.jobs.waiting import at_step, ended, kill, processes_of_home, until, waits
 
 
 @pytest.fixture
@@ -32,6 +32,7 @@ def page(home: Path) -> Iterator[Path]:
         if job.pid and processes.is_running(Handle(job.pid, job.process_started or 0, job.boot_id or "")):
             kill(job.pid)
     until(lambda: not worker.worker_is_alive())
+    until(lambda: not processes_of_home(), 10)
 
 
 def start() -> int:
@@ -76,6 +77,39 @@ def test_a_killed_workers_job_goes_on_and_the_next_worker_adopts_it(page: Path) 
     after = ended(job.id)
     assert (after.status, after.pid, after.attempt) == ("finished", before.pid, 1)
     assert len(metrics.all_of(job.id, "loss")) == 60
+
+
+def test_a_killed_worker_takes_the_waiting_process_with_it(page: Path) -> None:
+    pid = start()
+    until(waits)
+    (waiting,) = processes_of_home(warm.OPTION)
+    kill(pid)
+    until(lambda: processes.handle_of(waiting) is None, 5)
+
+
+def test_a_job_given_to_the_waiting_process_outlives_the_worker(page: Path) -> None:
+    first_worker = start()
+    until(waits)
+    (waiting,) = processes_of_home(warm.OPTION)
+    job = submit("count", steps=60, seconds=0.1)
+    before = at_step(job.id, 5)
+    assert before.pid == waiting
+    kill(first_worker)
+    until(lambda: not worker.worker_is_alive())
+    assert start() != first_worker
+    after = ended(job.id)
+    assert (after.status, after.pid, after.attempt) == ("finished", waiting, 1)
+    assert len(metrics.all_of(job.id, "loss")) == 60
+
+
+def test_the_next_process_waits_only_when_no_job_computes(page: Path) -> None:
+    start()
+    until(waits)
+    job = submit("count", steps=20, seconds=0.1)
+    running = at_step(job.id, 15)
+    assert processes_of_home(warm.OPTION) == [running.pid]
+    ended(job.id)
+    until(lambda: set(processes_of_home(warm.OPTION)) - {running.pid}, 10)
 
 
 def test_a_job_that_ended_while_no_worker_lived_is_finished_from_its_result(page: Path) -> None:

@@ -8,7 +8,10 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from storage import jobs
+import psutil
+
+from jobs.executors.spare import LOG
+from storage import files, jobs
 from storage.jobs import Job
 
 Found = TypeVar("Found")
@@ -43,6 +46,23 @@ def at_step(job_id: str, step: int) -> Job:
         return job if job.step >= step else None
 
     return until(look)
+
+
+def waits() -> bool:
+    """Whether the newest waiting process has said that it is ready."""
+    log = files.log_path(LOG)
+    return log.exists() and log.read_text().endswith("waiting for a job.\n")
+
+
+def processes_of_home(*words: str) -> list[int]:
+    """The numbers of the processes that were started for the data folder, with these words in their command."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "status"]):
+        command = process.info["cmdline"] or []
+        own = any(str(files.root()) in word for word in command) and process.pid != os.getpid()
+        if own and process.info["status"] != psutil.STATUS_ZOMBIE and set(words) <= set(command):
+            found.append(process.pid)
+    return found
 
 
 def kill(pid: int) -> None:

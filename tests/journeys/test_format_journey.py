@@ -13,6 +13,7 @@ from tests.journeys.studio_process import Studio, wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.starter]
 TRAINING_MINUTES = 8
+SLOW = 20_000  # milliseconds: a training computes on the same cores as the page
 
 
 class CountedClicks:
@@ -31,20 +32,20 @@ def test_from_the_first_page_to_compared_answers(page: Page, studio: Studio, tmp
     click = CountedClicks(page)
     page.goto("/")
     click("button", re.compile("^Format:"))
-    expect(page.locator("#answer")).to_contain_text("kept aside to test on")
+    expect(page.locator("#answer")).to_contain_text("kept aside to test on", timeout=SLOW)
     click("link", "Next: choose a model")
-    expect(page.locator("#answer")).to_contain_text("is enough to start")
+    expect(page.locator("#answer")).to_contain_text("is enough to start", timeout=SLOW)
     click("button", "Start training")
     page.wait_for_url(re.compile(r"/train\?.*run="))
     run_id = re.search(r"run=(\w+)", page.url)[1]
 
     client = Client(studio.url, verbose=False)
     wait_until(lambda: client.predict(run_id, api_name="/job")["step"] >= 2, 120)
-    expect(page.locator("[data-part=step]")).to_contain_text("Step")
+    expect(page.locator("[data-part=step]")).to_contain_text("Step", timeout=SLOW)
     before = client.predict(run_id, api_name="/job")
     page.reload()
-    expect(page.locator("#run .live")).to_have_attribute("data-run", run_id)
-    expect(page.locator("[data-part=step]")).to_contain_text(f"of {before['total_steps']}")
+    expect(page.locator("#run .live")).to_have_attribute("data-run", run_id, timeout=SLOW)
+    expect(page.locator("[data-part=step]")).to_contain_text(f"of {before['total_steps']}", timeout=SLOW)
 
     wait_until(
         lambda: client.predict(run_id, api_name="/job")["status"] not in ("queued", "running"),
@@ -53,7 +54,7 @@ def test_from_the_first_page_to_compared_answers(page: Page, studio: Studio, tmp
     job = client.predict(run_id, api_name="/job")
     assert job["status"] == "finished", job["error"]
     compare = page.get_by_role("link", name="Compare answers")
-    expect(compare).to_have_attribute("href", re.compile("/compare"), timeout=15_000)
+    expect(compare).to_have_attribute("href", re.compile("/compare"), timeout=SLOW)
     click("link", "Compare answers")
     page.wait_for_url(re.compile("/compare"))
     click("button", re.compile("Next held-out"))
@@ -71,8 +72,8 @@ def test_closing_the_browser_changes_nothing_for_a_run(page: Page, studio: Studi
     client = Client(studio.url, verbose=False)
     page.goto("/")
     page.get_by_role("button", name=re.compile("^Tone:")).click()
-    expect(page.locator("#answer")).to_contain_text("kept aside")
-    expect(page).to_have_url(re.compile("dataset="))
+    expect(page.locator("#answer")).to_contain_text("kept aside", timeout=SLOW)
+    expect(page).to_have_url(re.compile("dataset="), timeout=SLOW)
     dataset = re.search(r"dataset=(\w+)", page.url)[1]
     job_id = client.predict(dataset, "starter", 2, {"max_steps": 60}, api_name="/start_job")["job_id"]
     page.goto(f"/train?run={job_id}")

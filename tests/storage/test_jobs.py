@@ -122,6 +122,17 @@ def test_a_failure_keeps_both_its_sentences(running_job: jobs.Job) -> None:
     assert job.result == {"steps": 3}
 
 
+def test_what_an_attempt_said_of_itself_is_forgotten_by_the_next(running_job: jobs.Job) -> None:
+    said = {"notes": ["packed"], "foreseen_seconds": 9.0, "foreseen_peak_bytes": 1 << 40}
+    assert jobs.update(running_job.id, 1, **said)
+    job = jobs.get(running_job.id)
+    assert (job.notes, job.foreseen_seconds, job.foreseen_peak_bytes) == (["packed"], 9.0, 1 << 40)
+    jobs.requeue(job.id, 1)
+    job = jobs.claim(set())
+    assert job is not None
+    assert (job.notes, job.foreseen_seconds, job.foreseen_peak_bytes) == ([], None, None)
+
+
 def test_the_process_of_an_attempt_is_forgotten_by_the_next(running_job: jobs.Job) -> None:
     assert jobs.started(running_job.id, 1, 77, 123.5, "boot")
     assert metrics.take_in(running_job.id, 1, [], 400, step=5)

@@ -22,11 +22,12 @@ from storage.tables import Table
 
 Child = Callable[..., "subprocess.Popen[str]"]
 
-SECOND = """
+NEWEST = max(path.stem[:4] for path in (schema.MIGRATIONS / "versions").glob("0*.py"))
+NEXT = """
 import sqlalchemy as sa
 from alembic import op
 
-revision, down_revision = "0002", "0001"
+revision, down_revision = "9999", "{newest}"
 
 
 def upgrade() -> None:
@@ -35,10 +36,19 @@ def upgrade() -> None:
 """
 
 
-def with_second_migration(folder: Path, then: str = "pass") -> Path:
+def with_next_migration(folder: Path, then: str = "pass") -> Path:
     """A copy of the migrations with one more, which adds a column."""
     shutil.copytree(schema.MIGRATIONS, folder)
-    (folder / "versions" / "0002_second.py").write_text(SECOND.format(then=then))
+    (folder / "versions" / "9999_next.py").write_text(NEXT.format(newest=NEWEST, then=then))
+    return folder
+
+
+def with_the_first_migration_alone(folder: Path) -> Path:
+    """A copy of the migrations as they were in the beginning."""
+    shutil.copytree(schema.MIGRATIONS, folder)
+    for path in (folder / "versions").glob("0*.py"):
+        if path.stem != "0001_first":
+            path.unlink()
     return folder
 
 
@@ -69,6 +79,18 @@ def test_the_first_migration_renders_for_every_database(dialect: str) -> None:
     assert sql.getvalue().count(numbered) == len(Table.metadata.tables)
 
 
+@pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
+@pytest.mark.parametrize(
+    "migration", sorted(path.stem for path in (schema.MIGRATIONS / "versions").glob("0*.py"))
+)
+def test_every_migration_renders_for_every_database(dialect: str, migration: str) -> None:
+    sql = io.StringIO()
+    context = MigrationContext.configure(dialect_name=dialect, opts={"as_sql": True, "output_buffer": sql})
+    with Operations.context(context):
+        importlib.import_module(f"storage.migrations.versions.{migration}").upgrade()
+    assert "jobs" in sql.getvalue()
+
+
 def test_a_new_database_needs_no_copy(tmp_path: Path) -> None:
     connected_to_sqlite(tmp_path)
     assert not (tmp_path / "backups").exists()
@@ -81,14 +103,30 @@ def test_an_older_database_is_copied_before_it_is_changed(
 ) -> None:
     connected_to_sqlite(tmp_path / "home")
     job = jobs.add("training", "tone", "cpu")
-    monkeypatch.setattr(schema, "MIGRATIONS", with_second_migration(tmp_path / "migrations"))
+    monkeypatch.setattr(schema, "MIGRATIONS", with_next_migration(tmp_path / "migrations"))
     database.connect()
     assert "note" in columns_of_jobs()
     assert jobs.get(job.id) == job
     (copy,) = (tmp_path / "home" / "backups").iterdir()
     with closing(sqlite3.connect(copy)) as connection:
         assert connection.execute("SELECT name FROM jobs").fetchall() == [("tone",)]
-        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("0001",)]
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(NEWEST,)]
+
+
+def test_jobs_of_the_first_version_have_said_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema, "MIGRATIONS", with_the_first_migration_alone(tmp_path / "migrations"))
+    connected_to_sqlite(tmp_path / "home")
+    assert "notes" not in columns_of_jobs()
+    with closing(sqlite3.connect(files.database_path())) as connection, connection:
+        connection.execute(
+            "INSERT INTO jobs (id, kind, name, status, attempt, device, settings, created_at, phase, step,"
+            " total_steps, result, events_offset)"
+            " VALUES ('k3xr', 'training', 'tone', 'finished', 1, 'cpu', '{}', 0, '', 9, 9, '{}', 0)"
+        )
+    monkeypatch.undo()
+    database.connect()
+    job = jobs.get("k3xr")
+    assert (job.name, job.notes, job.foreseen_seconds, job.foreseen_peak_bytes) == ("tone", [], None, None)
 
 
 def test_no_room_for_the_copy_means_no_migration(tmp_path: Path, child: Child) -> None:
@@ -100,7 +138,7 @@ from pathlib import Path
 from storage import schema
 from storage.errors import StudioError
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
-schema.MIGRATIONS = Path({str(with_second_migration(tmp_path / "migrations"))!r})
+schema.MIGRATIONS = Path({str(with_next_migration(tmp_path / "migrations"))!r})
 try:
     database.connect()
 except StudioError as error:
@@ -114,7 +152,7 @@ except StudioError as error:
 def test_a_migration_that_breaks_off_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     connected_to_sqlite(tmp_path / "home")
     job = jobs.add("training", "tone", "cpu")
-    monkeypatch.setattr(schema, "MIGRATIONS", with_second_migration(tmp_path / "migrations", "1 / 0"))
+    monkeypatch.setattr(schema, "MIGRATIONS", with_next_migration(tmp_path / "migrations", "1 / 0"))
     with pytest.raises(ZeroDivisionError):
         database.connect()
     monkeypatch.undo()
@@ -125,10 +163,10 @@ def test_a_migration_that_breaks_off_changes_nothing(tmp_path: Path, monkeypatch
 
 def test_a_database_of_a_newer_studio_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     connected_to_sqlite(tmp_path / "home")
-    monkeypatch.setattr(schema, "MIGRATIONS", with_second_migration(tmp_path / "migrations"))
+    monkeypatch.setattr(schema, "MIGRATIONS", with_next_migration(tmp_path / "migrations"))
     database.connect()
     monkeypatch.undo()
     before = files.sha256_of(files.database_path())
-    with pytest.raises(StudioError, match=r"newer version .*0002"):
+    with pytest.raises(StudioError, match=r"newer version .*9999"):
         database.connect()
     assert files.sha256_of(files.database_path()) == before

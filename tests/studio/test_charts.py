@@ -88,6 +88,18 @@ def test_a_value_that_was_no_number_is_a_gap(running: Job) -> None:
     assert json.loads(charts.points_json(running.id, cursor))["l"] == [[5000, None]]
 
 
+def test_how_a_run_computes_is_told_when_the_page_does_not_know(running: Job) -> None:
+    jobs.update(running.id, running.attempt, notes=["packs of 16,384 tokens"], foreseen_seconds=100.0)
+    jobs.update(running.id, running.attempt, foreseen_peak_bytes=2_100_000_000)
+    answer = json.loads(charts.points_json(running.id, 0))
+    assert answer["n"] == ["packs of 16,384 tokens"]
+    assert answer["f"] == "Foreseen: about 1 minute 40, 2.1 GB."
+    assert "n" not in json.loads(charts.points_json(running.id, answer["c"], told=1))
+    jobs.finish(running.id, running.attempt, "finished", result={"notes": ["halved"]})
+    told_at_the_end = json.loads(charts.points_json(running.id, answer["c"], told=1))["n"]
+    assert told_at_the_end == ["packs of 16,384 tokens", "halved"]
+
+
 def test_a_run_that_ended_tells_no_speed(running: Job) -> None:
     jobs.finish(running.id, running.attempt, "finished")
     answer = json.loads(charts.points_json(running.id, 0))

@@ -9,7 +9,7 @@ from jobs.serving.schema import CompareSettings
 from jobs.training.settings import TrainingSettings, from_json
 from studio import forms
 from studio.tabs.compare import SETTINGS
-from studio.tabs.model import ADVANCED
+from studio.tabs.model import ADVANCED, FRESH, SWEEP
 
 FORMS = [(TrainingSettings, ADVANCED), (CompareSettings, SETTINGS)]
 
@@ -40,6 +40,30 @@ def test_what_is_filled_in_arrives_and_empty_fields_stay_automatic() -> None:
     assert said == {"learning_rate": "1e-4", "seed": "7"}
     settings = from_json(said)
     assert (settings.learning_rate, settings.seed, settings.epochs) == (1e-4, 7, None)
+
+
+def test_lists_mappings_and_boxes_arrive_as_they_are_typed_and_ticked() -> None:
+    names = ["try_ranks", "rank_pattern", "use_rslora", "use_dora", "start_from"]
+    with gr.Blocks():
+        fields = forms.fields_for(TrainingSettings, names, {"start_from": FRESH})
+    assert [fields[name].value for name in names] == ["", "", False, False, ""]
+    assert fields["rank_pattern"].placeholder == "the same everywhere"
+    settings = from_json(forms.filled_in(names, [SWEEP, "q_proj=4, v_proj=16", True, False, ""]))
+    assert settings == TrainingSettings(
+        try_ranks=(2, 4, 8, 16), rank_pattern={"q_proj": 4, "v_proj": 16}, use_rslora=True
+    )
+
+
+def test_values_that_only_the_page_knows_are_a_list_that_begins_with_the_usual_one() -> None:
+    with gr.Blocks():
+        field = forms.fields_for(TrainingSettings, ["start_from"], {"start_from": [*FRESH, ("Mine", "c21e")]})
+    assert isinstance(field["start_from"], gr.Dropdown)
+    assert field["start_from"].value == "" and field["start_from"].choices[1] == ("Mine", "c21e")
+
+
+def test_every_setting_is_on_the_page_once() -> None:
+    on_the_page = [*ADVANCED, "target_modules"]
+    assert sorted(on_the_page) == sorted(entry.name for entry in dataclasses.fields(TrainingSettings))
 
 
 def test_a_zero_is_a_value() -> None:

@@ -14,7 +14,7 @@ JOB = Job(
     started_at=None, finished_at=None, phase="", phase_done=None, phase_total=None, step=0, total_steps=0, loss=None,
     held_out_loss=None, seconds_left=None, tokens_per_second=None, steps_per_second=None, error_message=None,
     error_remedy=None, adapter_id=None, result={}, pid=None, process_started=None, boot_id=None,
-    events_offset=0,
+    events_offset=0, notes=[], foreseen_seconds=None, foreseen_peak_bytes=None,
 )  # fmt: skip
 ADAPTER = Adapter(
     id="c21e", name="tone", job_id="k3xr7pqd", dataset_id="d", base_model_id="starter", rank=8, alpha=16.0,
@@ -90,6 +90,18 @@ def test_the_last_patch_is_a_share_of_its_model() -> None:
     assert "2.5 million" in shown
     assert "1.8 %" in shown
     assert "multiplied by 2" in shown
+
+
+def test_trials_say_what_was_tried_and_which_was_kept() -> None:
+    found = [
+        {"rank": 4, "learning_rate": 5e-4, "best_held_out_loss": 1.2345, "best_step": 1050},
+        {"rank": 16, "learning_rate": 1e-5, "best_held_out_loss": None, "best_step": None},
+    ]
+    first, second = tables.trials(found, 0).split("<tr>")[2:]
+    assert all(said in first for said in (">4<", ">0.0005<", ">1.234 at step 1,050<", "kept"))
+    assert all(said in second for said in (">16<", ">1e-05<", f">{tables.NOTHING}<"))
+    assert "kept" not in second
+    assert "kept</span>" not in tables.trials(found, None)
 
 
 def test_a_wide_table_can_be_scrolled_by_keyboard() -> None:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from studio import words
+from tests.studio.test_tables import JOB
 
 
 @pytest.mark.parametrize(
@@ -58,6 +61,48 @@ def test_durations_are_rounded_to_what_matters(seconds: float, text: str) -> Non
 
 
 @pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (80, "80 seconds"),
+        (90, "1 minute 30"),
+        (101, "1 minute 40"),
+        (118, "2 minutes"),
+        (594, "9 minutes 50"),
+        (600, "10 minutes"),
+    ],
+)
+def test_what_is_foreseen_is_said_to_ten_seconds(seconds: float, text: str) -> None:
+    assert words.closely(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds_error", "peak_error", "said"),
+    [
+        (None, None, ""),
+        (-0.03, 0.2, " It took 3 % longer than foreseen, and it needed 17 % less memory than foreseen."),
+        (0.25, -0.5, " It took 20 % less time than foreseen, and it needed 100 % more memory than foreseen."),
+        (0.001, 0.004, " It took as long as foreseen, and it needed as much memory as foreseen."),
+        (None, 0.0, " It needed as much memory as foreseen."),
+    ],
+)
+def test_the_end_of_a_run_is_held_against_its_rehearsal(
+    seconds_error: float | None, peak_error: float | None, said: str
+) -> None:
+    rehearsal = {"seconds_error": seconds_error, "peak_error": peak_error}
+    job = dataclasses.replace(
+        JOB, foreseen_seconds=100.0, foreseen_peak_bytes=2_100_000_000, result={"rehearsal": rehearsal}
+    )
+    assert words.foreseen(job) == "Foreseen: about 1 minute 40, 2.1 GB." + said
+    assert words.foreseen(JOB) == ""
+
+
+def test_every_sentence_on_how_a_run_computes_is_said_once() -> None:
+    job = dataclasses.replace(JOB, notes=["a", "b"], result={"words": ["a"], "notes": ["c"]})
+    assert words.how(job) == ["a", "b", "c"]
+    assert words.how(dataclasses.replace(JOB, result={"words": None})) == []
+
+
+@pytest.mark.parametrize(
     ("part", "whole", "text"),
     [(2.4e6, 135e6, "1.8 %"), (1, 2, "50 %"), (1, 0, "0 %"), (0, 5, "0 %"), (1, 1e9, "less than 0.0001 %")],
 )
@@ -83,4 +128,20 @@ def test_hover_text_is_text() -> None:
 def test_the_page_has_a_sentence_for_every_state_of_a_run() -> None:
     from storage import jobs
 
-    assert set(jobs.STATUSES) - {"running"} <= set(words.CURVE)
+    assert set(jobs.STATUSES) <= set(words.CURVE)
+
+
+@pytest.mark.parametrize(
+    ("tried", "result", "text"),
+    [
+        ([], {}, "8"),
+        ([4, 16], {}, "4, 16"),
+        ([4, 16], {"trials": [{"rank": 4}, {"rank": 16}], "best_trial": None}, "4, 16"),
+        ([4, 16], {"trials": [{"rank": 4}, {"rank": 16}], "best_trial": 1}, "16, kept of 4, 16"),
+    ],
+)
+def test_a_run_of_several_ranks_names_them_and_the_kept_one(
+    tried: list[int], result: dict[str, object], text: str
+) -> None:
+    job = dataclasses.replace(JOB, rank=8, settings={"try_ranks": tried}, result=result)
+    assert words.ranks(job) == text

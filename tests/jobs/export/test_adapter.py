@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 from jobs.export.adapter import adapter_zip
 from jobs.serving import client
 from jobs.serving.schema import CompareSettings
-from storage import config, evaluations, files
+from storage import adapters, config, evaluations, files
 from storage.errors import StudioError
 from tests.jobs.serving.parts import ADAPTERS, SYSTEM, add_adapter
 
@@ -90,6 +91,40 @@ def test_the_card_says_where_the_adapter_came_from_and_how_it_did(base_model_id,
     import yaml
 
     assert yaml.safe_load(text.split("---")[1])["library_name"] == "peft"
+
+
+def card_of(adapter_id: str, config: dict[str, object], settings: dict[str, object]) -> str:
+    """The card of an adapter that is as its config says, whatever its settings asked for."""
+    from jobs.base_models import catalogue
+    from jobs.export.card import model_card
+
+    adapter = dataclasses.replace(adapters.get(adapter_id), settings=settings)
+    plain = {"r": 4, "lora_alpha": 16, "rank_pattern": {}, "alpha_pattern": {}}
+    return model_card(adapter, catalogue.find(adapter.base_model_id), {**plain, **config})
+
+
+def test_the_card_says_what_kind_of_adapter_it_is(base_model_id):
+    text = card_of(ADAPTERS[0], {}, {})
+    assert "A LoRA adapter for" in text and "scaled by alpha / rank." in text
+    assert "| use_dora | false |" in text and "goes on" not in text and "The best" not in text
+    # Of what went on from an earlier adapter, the settings say less than the config.
+    config = {"use_dora": True, "use_rslora": True, "rank_pattern": {"q_proj": 2}}
+    text = card_of(ADAPTERS[0], config, {"alpha": None, "use_dora": False, "rank_pattern": {}})
+    assert "A DoRA adapter for" in text and "alpha / √rank (rsLoRA)" in text
+    assert "Not everywhere: `q_proj` has rank 2 and alpha 16." in text
+    for line in ("| alpha | 16.0 |", "| use_dora | true |", "| use_rslora | true |", '{"q_proj": 2} |'):
+        assert line in text
+    text = card_of(ADAPTERS[0], {"rank_pattern": {"q": 2}, "alpha_pattern": {"q": 4, "v": 8}}, {})
+    assert "`q` has rank 2 and alpha 4; `v` has rank 4 and alpha 8." in text
+
+
+def test_the_card_names_the_adapter_it_goes_on_from_and_the_ranks_tried(base_model_id):
+    text = card_of(ADAPTERS[0], {}, {"start_from": ADAPTERS[1]})
+    earlier = adapters.get(ADAPTERS[1])
+    assert f"goes on from the adapter “{earlier.name}”" in text and earlier.weights_sha256 in text
+    assert "has been deleted since" in card_of(ADAPTERS[0], {}, {"start_from": "lost"})
+    text = card_of(ADAPTERS[0], {}, {"try_ranks": [2, 4], "try_learning_rates": [1e-4, 5e-4]})
+    assert "several adapters: ranks 2, 4, learning rates 0.0001, 0.0005." in text
 
 
 def test_an_adapter_without_its_weights_is_named(base_model_id, tiny_model):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs.generation import chat as chat_module
 from jobs.generation.chat import ChatFormat
 from storage.errors import StudioError
 
@@ -221,3 +222,24 @@ def test_stop_tokens_come_from_model_and_template(tiny_model: Path, tmp_path: Pa
     (folder / "generation_config.json").write_text('{"eos_token_id": [0, 1]}')
     (folder / "config.json").write_text("{}")
     assert ChatFormat.load(folder).stop_ids == {0, 1, 2}
+
+
+def test_many_conversations_at_once_are_the_tokens_of_each_alone(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chat_module, "BATCH_ROWS", 4)
+    talk = TURNS[1:]
+    conversations = [TURNS, talk, TURNS[:2], TURNS[:3], talk[:2], talk * 3, [*talk, TURNS[1]], *[talk] * 3]
+    no_system = "{% if messages[0].role == 'system' %}{{ raise_exception('No system.') }}{% endif %}"
+    unended = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}" + (
+        "{% if add_generation_prompt %}assistant: {% endif %}"
+    )
+    for number, template in enumerate((None, no_system + unended)):
+        chat = ChatFormat.load(with_template(tiny_model, tmp_path / str(number), template))
+        for messages, found in zip(conversations, chat.examples(conversations), strict=True):
+            try:
+                alone = chat.example(messages)
+            except StudioError as error:
+                assert isinstance(found, StudioError) and found.message == error.message
+            else:
+                assert found == (alone.token_ids, alone.learned)

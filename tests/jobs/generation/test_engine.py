@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from jobs.generation.base import number_format
-from jobs.generation.engine import Delta, Engine, Request
+from jobs.generation.engine import Delta, Engine, Request, _Row
 from storage.errors import StudioError
 
 QUESTIONS = [
@@ -26,15 +27,17 @@ def messages(text: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": text}]
 
 
-def save_adapter(model_folder: Path, folder: Path, seed: int, size: float) -> Path:
-    """A LoRA adapter with random matrices of the given size."""
+def save_adapter(model_folder: Path, folder: Path, seed: int, size: float, **kind: Any) -> Path:
+    """A LoRA adapter with random matrices of the given size, or one of another `kind`."""
     model = AutoModelForCausalLM.from_pretrained(model_folder)
     peft = get_peft_model(
-        model, LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj", "down_proj"])
+        model, LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj", "down_proj"], **kind)
     )
     torch.manual_seed(seed)
     for name, value in peft.named_parameters():
-        if "lora_" in name:
+        if "lora_magnitude_vector" in name:
+            value.data.mul_(1 + torch.rand_like(value))
+        elif "lora_" in name:
             value.data.normal_(0, size)
     peft.save_pretrained(folder)
     return folder
@@ -99,6 +102,102 @@ def test_adapted_rows_equal_pefts_own_generate(
         theirs = peft.generate(input_ids=prompt, attention_mask=mask, max_new_tokens=12, do_sample=False)
         new = [i for i in theirs[0, prompt.shape[1] :].tolist() if i not in engine.chat.stop_ids]
         assert text == engine.chat.decode(new)
+
+
+KINDS = {
+    "rslora": {"use_rslora": True},
+    "patterns": {"rank_pattern": {"v_proj": 2, "layers.1.mlp.down_proj": 8}, "alpha_pattern": {"v_proj": 32}},
+    "dora": {"use_dora": True, "rank_pattern": {"v_proj": 2}},
+}
+
+
+@pytest.fixture(scope="module")
+def of_kinds(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """An adapter of each kind that a training can make, and another with DoRA."""
+    folder = tmp_path_factory.mktemp("kinds")
+    found = {
+        name: save_adapter(tiny_model, folder / name, seed, 0.3, **kind)
+        for seed, (name, kind) in enumerate(KINDS.items())
+    }
+    return {**found, "dora2": save_adapter(tiny_model, folder / "dora2", 9, 0.3, use_dora=True)}
+
+
+def merged(tiny_model: Path, folder: Path | None) -> Any:
+    """The base model with the adapter's change added to its weights."""
+    base = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32).eval()
+    return base if folder is None else PeftModel.from_pretrained(base, folder).merge_and_unload().eval()
+
+
+@torch.inference_mode()
+def first_logits(engine: Engine, requests: list[Request], strength: float = 1.0) -> dict[int, torch.Tensor]:
+    """What each request's first token is chosen from, (vocabulary,) each; finer than the answers."""
+    rows = [_Row(i, request, engine._prompt_ids(request)) for i, request in enumerate(requests)]
+    return {
+        row.index: values
+        for batch in engine._batches(rows)
+        for row, values in zip(batch.rows, engine._forward(batch, strength), strict=True)
+    }
+
+
+def test_every_kind_of_adapter_answers_side_by_side_as_if_merged(
+    tiny_model: Path, of_kinds: dict[str, Path]
+) -> None:
+    engine = Engine(tiny_model, "cpu", "fp32")
+    for name, folder in of_kinds.items():
+        engine.load_adapter(name, folder)
+    sides = [*of_kinds, None, "dora", "rslora"]
+    questions = [QUESTIONS[i % len(QUESTIONS)] for i in range(len(sides))]
+    requests = [
+        Request(str(i), side, messages(question))
+        for i, (side, question) in enumerate(zip(sides, questions, strict=True))
+    ]
+    logits = first_logits(engine, requests)
+    for i, text in enumerate(texts(answers(engine, requests))):
+        model = merged(tiny_model, of_kinds.get(sides[i]))
+        prompt = torch.tensor([engine._prompt_ids(requests[i])])
+        torch.testing.assert_close(logits[i], model(prompt).logits[0, -1], rtol=1e-3, atol=1e-3)
+        mask = torch.ones_like(prompt)
+        whole = model.generate(input_ids=prompt, attention_mask=mask, max_new_tokens=12, do_sample=False)
+        new = whole[0, prompt.shape[1] :].tolist()
+        assert text == engine.chat.decode([token for token in new if token not in engine.chat.stop_ids])
+    assert len({engine.weights_of(name) for name in of_kinds}) == len(of_kinds)
+
+
+def test_deltas_come_in_the_order_of_their_requests(tiny_model: Path, of_kinds: dict[str, Path]) -> None:
+    engine = Engine(tiny_model, "cpu", "fp32")
+    engine.load_adapter("dora", of_kinds["dora"])
+    requests = [Request(str(i), side, messages("fox")) for i, side in enumerate(["dora", None, "dora"])]
+    first = next(iter(engine.generate(requests, max_new_tokens=2)))
+    assert [delta.row for delta in first] == [0, 1, 2]
+    equal = texts(answers(engine, requests, temperature=1.0, seed=3))
+    assert equal[0] == equal[2] != equal[1]
+
+
+@pytest.mark.parametrize("kind", [*KINDS])
+def test_strength_means_the_same_for_every_kind(
+    tiny_model: Path, of_kinds: dict[str, Path], kind: str
+) -> None:
+    engine = Engine(tiny_model, "cpu", "fp32")
+    engine.load_adapter(kind, of_kinds[kind])
+    request = Request("adapted", kind, messages(QUESTIONS[0]))
+    base = first_logits(engine, [Request("base", None, request.messages)])[0]
+    full = first_logits(engine, [request])[0]
+    torch.testing.assert_close(first_logits(engine, [request], 0.0)[0], base)
+    half = first_logits(engine, [request], 0.5)[0]
+    assert min((half - base).abs().max(), (half - full).abs().max()) > 0.01
+    assert torch.equal(first_logits(engine, [request])[0], full)
+
+
+def test_a_dora_adapter_taken_off_leaves_the_others(tiny_model: Path, of_kinds: dict[str, Path]) -> None:
+    engine = Engine(tiny_model, "cpu", "fp32")
+    for name in ("dora", "dora2", "rslora"):
+        engine.load_adapter(name, of_kinds[name])
+    requests = [Request("a", "dora2", messages("fox")), Request("b", "rslora", messages("fox"))]
+    before = texts(answers(engine, requests))
+    engine.unload_adapter("dora")
+    assert engine._lengths.keys() == {"dora2"}
+    assert texts(answers(engine, requests)) == before
+    assert texts(answers(engine, requests, strength=0.0))[0] == base_only(tiny_model, ["fox"])[0]
 
 
 def test_rows_of_different_lengths_equal_solo_runs(engine: Engine) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from jobs import gpu
 from jobs.base_models import catalogue
-from jobs.lora import estimate, savings
+from jobs.lora import estimate, memory, savings
 from storage import datasets, files, jobs
 from storage.errors import StudioError
 
@@ -31,12 +32,14 @@ def dataset_id(home: Path) -> str:
     return id
 
 
-def _finished_run(tokens_per_second: float, device: str) -> None:
-    job = jobs.add("training", "run", device, base_model_id=catalogue.STARTER_ID, rank=8)
+def _run(tokens_per_second: float, device: str, finished: bool = True, **settings: object) -> jobs.Job:
+    """A run whose process has reported its speed."""
+    jobs.add("training", "run", device, base_model_id=catalogue.STARTER_ID, rank=8, settings=settings)
     claimed = jobs.claim(set())
     assert claimed is not None
-    jobs.update(job.id, claimed.attempt, tokens_per_second=tokens_per_second)
-    jobs.finish(job.id, claimed.attempt, "finished")
+    jobs.update(claimed.id, claimed.attempt, tokens_per_second=tokens_per_second)
+    jobs.finish(claimed.id, claimed.attempt, "finished" if finished else "stopped")
+    return jobs.get(claimed.id)
 
 
 def test_estimate_has_the_numbers_of_the_calculator(dataset_id: str) -> None:
@@ -77,12 +80,77 @@ def test_without_examples_there_is_no_time(home: Path) -> None:
 
 def test_speed_of_earlier_runs_on_this_device_counts(dataset_id: str) -> None:
     device = gpu.default_device()
-    assert not estimate.estimate(catalogue.STARTER_ID, 8, "auto", dataset_id)["measured"]
-    _finished_run(1.0, "another device")
-    for speed in (100.0, 300.0, 200.0):
-        _finished_run(speed, device)
     cost = estimate.estimate(catalogue.STARTER_ID, 8, "auto", dataset_id)
-    assert (cost["measured"], cost["tokens_per_second"]) == (True, 200.0)
+    assert (cost["measured"], cost["speed_from"]) == (False, "arithmetic")
+    _run(1.0, "another device")
+    for speed in (100.0, 300.0, 200.0):
+        _run(speed, device)
+    cost = estimate.estimate(catalogue.STARTER_ID, 8, "auto", dataset_id)
+    assert (cost["measured"], cost["tokens_per_second"], cost["speed_from"]) == (True, 200.0, "earlier_runs")
+    assert "earlier runs" in cost["words"][-1]
+
+
+def test_what_was_measured_in_another_way_of_computing_does_not_count(dataset_id: str) -> None:
+    device = gpu.default_device()
+    auto = memory.number_format(device)
+    other = {"fp32": "bf16", "bf16": "fp32"}[auto]
+    _run(100.0, device, precision=other)
+    _run(100.0, device, try_ranks=[2, 4])
+    assert not estimate.estimate(catalogue.STARTER_ID, 8, "auto", dataset_id)["measured"]
+    _run(100.0, device, precision=auto)
+    assert estimate.estimate(catalogue.STARTER_ID, 8, "auto", dataset_id)["measured"]
+    sweep = estimate.estimate(catalogue.STARTER_ID, 8, "auto", dataset_id, {"try_ranks": "2, 4"})
+    assert (sweep["measured"], sweep["tokens_per_second"]) == (True, 100.0)
+
+
+def test_a_rehearsal_counts_until_a_run_has_finished(dataset_id: str) -> None:
+    device = gpu.default_device()
+    _run(100.0, device, finished=False)
+    cost = estimate.estimate(catalogue.STARTER_ID, 8, "auto", dataset_id)
+    assert (cost["speed_from"], cost["tokens_per_second"]) == ("rehearsal", 100.0)
+    _run(50.0, device)
+    cost = estimate.estimate(catalogue.STARTER_ID, 8, "auto", dataset_id)
+    assert (cost["speed_from"], cost["tokens_per_second"]) == ("earlier_runs", 50.0)
+
+
+def test_the_time_beside_the_steps_is_that_of_earlier_runs(
+    dataset_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs.add("training", "run", gpu.default_device(), base_model_id=catalogue.STARTER_ID, rank=8)
+    monkeypatch.setattr("time.time", lambda: 1000.0)
+    claimed = jobs.claim(set())
+    assert claimed is not None
+    monkeypatch.setattr("time.time", lambda: 1070.0)
+    jobs.finish(claimed.id, claimed.attempt, "finished", result={"seconds": 40.0, "tokens_per_second": 50.0})
+    cost = estimate.estimate(catalogue.STARTER_ID, 8, "auto", dataset_id)
+    assert cost["seconds"] == pytest.approx(30 + cost["tokens"] / 50)
+
+
+def test_a_run_on_a_gpu_is_made_to_fit(dataset_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cost(gigabytes: int, **settings: object) -> dict[str, Any]:
+        device = gpu.Device("cuda:0", "NVIDIA H100", gigabytes * 10**9, gigabytes * 10**9)
+        monkeypatch.setattr(gpu, "devices", lambda: [device])
+        return estimate.estimate("meta-llama/Llama-3.1-8B-Instruct", 16, "auto", dataset_id, settings)
+
+    assert (cost(80)["activations"], cost(80)["precision"]) == ("keep", "bf16")
+    small = cost(12)
+    assert (small["precision"], small["fits"]) == ("nf4", "fits")
+    assert "nf4" in small["formula"]
+    assert cost(12, precision="bf16")["fits"] == cost(2)["fits"] == "does not fit"
+    assert cost(80, use_dora=True)["activations"] == "plain"
+    assert cost(80, dropout=0.1)["activations"] == "plain"
+
+
+def test_a_run_that_goes_on_from_a_dora_adapter_is_one_with_dora(dataset_id: str) -> None:
+    for name, use_dora in (("plain", False), ("dora", True)):
+        files.write_json(files.adapter_folder(name) / "adapter_config.json", {"use_dora": use_dora})
+
+    def cost(**settings: object) -> dict[str, Any]:
+        return estimate.estimate(catalogue.STARTER_ID, 8, "auto", dataset_id, settings)
+
+    fresh, dora = cost(), cost(use_dora=True)
+    assert cost(start_from="dora") == dora != fresh == cost(start_from="plain") == cost(start_from="lost")
+    assert dora["activations"] == "plain" != fresh["activations"]
 
 
 def test_processor_model_is_the_measured_speed_of_the_starter(
@@ -91,14 +159,15 @@ def test_processor_model_is_the_measured_speed_of_the_starter(
     monkeypatch.setattr("psutil.cpu_count", lambda logical=True: 2)
     saved = savings.savings(catalogue.find(catalogue.STARTER_ID), 8)
     device = gpu.Device("cpu", "Processor", 8 * 10**9, 4 * 10**9)
-    assert estimate.modelled_speed(device, saved) == pytest.approx(400, rel=0.05)
+    assert estimate.modelled_speed(device, saved).tokens_per_second == pytest.approx(400, rel=0.05)
+    assert estimate.modelled_speed(device, saved, 4).tokens_per_second == pytest.approx(100, rel=0.05)
 
 
 def test_longest_matching_gpu_name_decides(home: Path) -> None:
     saved = savings.savings(catalogue.find(catalogue.STARTER_ID), 8)
 
     def speed(name: str) -> float:
-        return estimate.modelled_speed(gpu.Device("cuda:0", name, 1, 1), saved)
+        return estimate.modelled_speed(gpu.Device("cuda:0", name, 1, 1), saved).tokens_per_second
 
     assert speed("NVIDIA H100 80GB HBM3") / speed("NVIDIA A100-SXM4-40GB") == pytest.approx(989 / 312)
     assert speed("NVIDIA L40S") / speed("NVIDIA L4") == pytest.approx(362 / 121)

@@ -64,6 +64,25 @@ def test_size_and_count_are_those_of_the_saved_adapter(
     assert saved.adapter_bytes == (tmp_path / file).stat().st_size
 
 
+@pytest.mark.parametrize("use_dora", [False, True])
+def test_a_rank_per_module_and_dora_count_as_in_the_saved_adapter(
+    home: Path, tiny_model: Path, tmp_path: Path, use_dora: bool
+) -> None:
+    pattern = {"q_proj": 2, "layers.1.mlp.down_proj": 7}
+    model = catalogue.add_custom(str(tiny_model))
+    saved = savings.savings(model, 4, "auto", rank_pattern=pattern, use_dora=use_dora)
+    chosen = targets.choose(targets.matrices_of_folder(tiny_model))
+    config = LoraConfig(
+        r=4, target_modules=targets.module_names(chosen), rank_pattern=pattern, use_dora=use_dora
+    )
+    adapted = get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_model), config)
+    adapted.save_pretrained(tmp_path)
+    assert saved.lora_parameters == adapted.get_nb_trainable_parameters()[0]
+    for groups in (saved.per_matrix, saved.per_layer):
+        assert sum(group["lora_parameters"] for group in groups) == saved.lora_parameters
+    assert saved.adapter_bytes == (tmp_path / "adapter_model.safetensors").stat().st_size
+
+
 @pytest.mark.parametrize("rank", [0, -1, 2.5, "many", 577])
 def test_rank_outside_the_model_is_refused_with_the_range(home: Path, rank: int) -> None:
     with pytest.raises(StudioError, match="from 1 to 576"):

@@ -103,3 +103,31 @@ def test_unknown_architecture_is_not_guessed() -> None:
     shape = shapes.from_config({**CONFIGS["llama"], "model_type": "novel"})
     with pytest.raises(StudioError, match="novel"):
         targets.matrices(shape)
+
+
+def test_ranks_follow_the_first_name_that_means_a_matrix() -> None:
+    every = targets.matrices(shapes.from_config(config_of("gpt2").to_dict()))
+    chosen = targets.choose(every, ["c_proj", "c_fc"])
+    ranks = targets.ranks(chosen, 8, {"mlp.c_proj": 2, "c_proj": 4})
+    assert {(matrix.name, own) for matrix, own in zip(chosen, ranks, strict=True)} == {
+        ("attn.c_proj", 4),
+        ("mlp.c_proj", 2),
+        ("c_fc", 8),
+    }
+    assert targets.by_name(chosen, ranks) == {"attn.c_proj": 4, "mlp.c_proj": 2, "c_fc": 8}
+
+
+def test_a_kind_with_several_ranks_is_named_by_path() -> None:
+    every = targets.matrices(shapes.from_config(config_of("llama").to_dict()))
+    chosen = targets.choose(every, ["q_proj"], "0-1")
+    ranks = targets.ranks(chosen, 8, {"layers.1.self_attn.q_proj": 2})
+    assert targets.by_name(chosen, ranks) == {
+        "layers.0.self_attn.q_proj": 8,
+        "layers.1.self_attn.q_proj": 2,
+    }
+
+
+def test_a_rank_for_a_module_that_is_not_chosen_is_refused() -> None:
+    every = targets.matrices(shapes.from_config(config_of("llama").to_dict()))
+    with pytest.raises(StudioError, match=r"'up_proj'.*Choose from q_proj, v_proj"):
+        targets.ranks(targets.choose(every, "query_value"), 8, {"q_proj": 2, "up_proj": 4})

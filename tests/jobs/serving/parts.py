@@ -58,7 +58,9 @@ def add_dataset() -> None:
     )
 
 
-def add_adapter(adapter_id: str, base_model_id: str, base_folder: Path, seed: int) -> None:
+def add_adapter(
+    adapter_id: str, base_model_id: str, base_folder: Path, seed: int, use_dora: bool = False
+) -> None:
     """An adapter with random weights, large enough to change the answers."""
     import torch
     from peft import LoraConfig, get_peft_model
@@ -66,7 +68,11 @@ def add_adapter(adapter_id: str, base_model_id: str, base_folder: Path, seed: in
 
     torch.manual_seed(seed)
     settings = LoraConfig(
-        r=4, lora_alpha=16, target_modules=["q_proj", "v_proj", "down_proj"], init_lora_weights=False
+        r=4,
+        lora_alpha=16,
+        target_modules=["q_proj", "v_proj", "down_proj"],
+        init_lora_weights=False,
+        use_dora=use_dora,
     )
     model = get_peft_model(AutoModelForCausalLM.from_pretrained(base_folder), settings)
     folder = files.adapter_folder(adapter_id)

@@ -16,11 +16,12 @@ import pytest
 
 from jobs import gpu
 from jobs.generation.engine import Engine, Request
-from jobs.serving import address, client
-from jobs.serving.schema import ALREADY_RUNNING, TOKEN_HEADER, CompareSettings, SideRequest
-from storage import config, files
+from jobs.serving import address, client, connection
+from jobs.serving.address import TOKEN_HEADER
+from jobs.serving.schema import ALREADY_RUNNING, CompareSettings, SideRequest
+from storage import adapters, config, files
 from storage.errors import StudioError
-from tests.jobs.serving.parts import ADAPTERS, SYSTEM, end_server
+from tests.jobs.serving.parts import ADAPTERS, SYSTEM, add_adapter, end_server
 
 PROMPT = "Row 3?"
 LONG = CompareSettings(sides=("base", "adapted", ADAPTERS[1]), max_new_tokens=460)
@@ -161,7 +162,7 @@ def test_a_second_question_waits_for_its_turn():
 def test_free_gives_the_device_back_and_the_next_question_loads_again():
     client.compare_all(ADAPTERS[0], PROMPT, SHORT)
     assert gpu.holder("cpu") == "the model server"
-    client.free_device()
+    connection.free_device()
     assert gpu.holder("cpu") is None
     client.compare_all(ADAPTERS[0], PROMPT, SHORT)
     assert client.status()["base_loads"] == 2
@@ -171,7 +172,7 @@ def test_free_gives_the_device_back_and_the_next_question_loads_again():
 def test_free_in_the_middle_of_an_answer_says_why_it_ended():
     snapshots = client.compare(ADAPTERS[0], PROMPT, LONG)
     next(snapshots)
-    client.free_device()
+    connection.free_device()
     with pytest.raises(StudioError, match="needed for a job"):
         list(snapshots)
     assert gpu.holder("cpu") is None
@@ -179,7 +180,7 @@ def test_free_in_the_middle_of_an_answer_says_why_it_ended():
 
 @pytest.mark.usefixtures("base_model_id")
 def test_a_device_that_a_job_holds_is_left_to_it():
-    client.free_device()
+    connection.free_device()
     with gpu.hold("cpu", "the job “Haiku”"), pytest.raises(StudioError, match="busy with the job “Haiku”"):
         client.compare_all(ADAPTERS[0], PROMPT, SHORT)
     assert client.compare_all(ADAPTERS[0], PROMPT, SHORT)
@@ -232,3 +233,13 @@ def test_the_client_brings_no_torch_into_the_page():
     )
     loaded = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True).stdout
     assert not {"torch", "transformers", "peft", "datasets"} & set(json.loads(loaded))
+
+
+def test_an_adapter_with_dora_is_compared_like_any_other(base_model_id, tiny_model):
+    add_adapter("ddra2222", base_model_id, tiny_model, 7, use_dora=True)
+    settings = CompareSettings(sides=("base", "few_shot", "adapted", ADAPTERS[0]), max_new_tokens=8)
+    base, shown, adapted, other = client.compare_all("ddra2222", PROMPT, settings)
+    plain = client.compare_all(ADAPTERS[0], PROMPT, SHORT)
+    assert (base["text"], other["text"]) == (plain[0]["text"], plain[2]["text"])
+    assert all(answer["finish_reason"] for answer in (base, shown, adapted, other))
+    assert adapted["weights"] == f"{base['weights']}+{adapters.get('ddra2222').weights_sha256[:8]}"

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from peft import LoraConfig
 
 from jobs.generation.base import load_base
 from jobs.generation.chat import ChatFormat
 from jobs.training.examples import Example, tokenized
-from jobs.training.model import add_adapter
+from jobs.training.model import with_adapters
 
 WORDS = ["the", "quick", "brown", "fox", "answers", "user", "and", "assistant", "in", "JSON"]
 
@@ -40,6 +42,23 @@ def adapted(tiny_model: Path) -> Callable[..., Any]:
     def make(**options: Any) -> Any:
         base = load_base(tiny_model, "cpu", "fp32")
         options = {"rank": 4, "alpha": 8, "target_modules": ["q_proj", "v_proj", "down_proj"], **options}
-        return add_adapter(base, **options)
+        config = LoraConfig(
+            task_type="CAUSAL_LM",
+            r=options["rank"],
+            lora_alpha=options["alpha"],
+            target_modules=options["target_modules"],
+            layers_to_transform=options.get("layers"),
+            lora_dropout=options.get("dropout", 0.0),
+        )
+        return with_adapters(base, [config], options.get("seed", 0))
 
     return make
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Two threads would only wait for each other on sums so small."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

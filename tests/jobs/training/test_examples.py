@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from jobs.generation.chat import ChatFormat
-from jobs.training.examples import LeftOut, batch_of, shortened, tokenized
+from jobs.training.examples import LeftOut, shortened, tokenized
 from storage.errors import StudioError
 from tests.jobs.training.conftest import rows_of
 
@@ -34,12 +34,3 @@ def test_examples_end_with_the_last_learned_token(tiny_model: Path) -> None:
     cut, _ = shortened(examples, 14)
     assert all(example.learned[-1] and len(example.token_ids) <= 14 for example in cut)
     assert all(example.learned[-1] for example in examples)
-
-
-def test_a_batch_predicts_each_learned_token_from_the_one_before(tiny_model: Path) -> None:
-    examples, _ = tokenized(rows_of(4), ChatFormat.load(tiny_model))
-    batch = batch_of(examples, "cpu")
-    assert batch.mask is not None
-    assert batch.token_ids.flatten()[batch.positions + 1].tolist() == batch.targets.tolist()
-    assert len(batch.targets) == sum(example.supervised_tokens for example in examples)
-    assert batch_of([examples[0], examples[0]], "cpu").mask is None

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from peft import PeftModel
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from jobs.base_models import catalogue
 from jobs.training import job
 from storage import files
+from storage.errors import StudioError
 from tests.jobs.training.conftest import rows_of
-from tests.jobs.training.test_loop import Recorder
+from tests.jobs.training.row_engine import Recorder
 
 
 @pytest.fixture
@@ -77,3 +81,93 @@ def test_held_out_rows_are_never_trained_on_and_a_larger_share_holds_out_more(sp
 def test_a_job_stopped_before_its_first_step_has_no_adapter(spec: dict[str, Any]) -> None:
     result = job.run(spec, Recorder(stop_after=0))
     assert result["status"] == "stopped" and result["adapter"] is None
+
+
+@pytest.mark.parametrize("kind", [{}, {"dropout": 0.1}])
+def test_a_later_attempt_goes_on_bit_for_bit_where_an_earlier_one_ended(
+    spec: dict[str, Any], kind: dict[str, Any]
+) -> None:
+    # Without dropout on the fast path, with it on the plain one.
+    spec["settings"] |= {"max_steps": 7, "tokens_per_step": 128, **kind}
+    whole, first, second = Recorder(), Recorder(stop_after=9), Recorder()
+    expected = job.run({**spec, "job_id": "j2"}, whole)
+    assert job.run(spec, first)["status"] == "stopped"
+    result = job.run({**spec, "attempt": 2}, second)
+    assert result["status"] == "finished" and any("went on" in note for note in result["notes"])
+    for name in ("loss", "held_out_loss", "grad_norm"):
+        assert dict(first.all_of(name)) | dict(second.all_of(name)) == dict(whole.all_of(name)), name
+    assert first.all_of("loss") and len(second.all_of("loss")) < 7
+    for name in ("best_step", "best_held_out_loss", "first_held_out_loss", "tokens"):
+        assert result[name] == expected[name]
+    folders = [files.attempt_folder("j1", 2), files.attempt_folder("j2", 1)]
+    own, other = ((folder / "adapter" / "adapter_model.safetensors").read_bytes() for folder in folders)
+    assert own == other
+    # A finished run needs its states no more.
+    assert not (folders[0] / "states").exists() and (files.attempt_folder("j1", 1) / "states").exists()
+
+
+@pytest.mark.parametrize("kind", [{}, {"use_dora": True}, {"lora_plus_ratio": 4.0, "use_rslora": True}])
+def test_a_sweep_keeps_the_best_of_what_its_trials_are_alone(
+    spec: dict[str, Any], kind: dict[str, Any], tiny_model: Path
+) -> None:
+    spec["settings"] |= {"max_steps": 3, "learning_rate": 5e-3, **kind}
+    swept = {**spec, "settings": {**spec["settings"], "try_ranks": "2, 8, 4"}}
+    result = job.run(swept, Recorder())
+    alone = [job.run({**spec, "job_id": f"r{rank}", "rank": rank}, Recorder()) for rank in (2, 8, 4)]
+    for trial, single in zip(result["trials"], alone, strict=True):
+        assert trial["best_held_out_loss"] == pytest.approx(single["best_held_out_loss"], rel=1e-5)
+        assert trial["last_loss"] == pytest.approx(single["last_loss"], rel=1e-5)
+        assert trial["best_step"] == single["best_step"]
+    best = min(range(3), key=lambda trial: alone[trial]["best_held_out_loss"])
+    assert result["best_trial"] == best and result["adapter"]["rank"] == (2, 8, 4)[best]
+    saved, single = (
+        load_file(files.attempt_folder(name, 1) / "adapter" / "adapter_model.safetensors")
+        for name in ("j1", f"r{(2, 8, 4)[best]}")
+    )
+    assert saved.keys() == single.keys()
+    # As a whole: AdamW makes steps of one size out of gradients near zero, rounding errors included.
+    whole, other = (torch.cat([one[name].flatten() for name in saved]) for one in (saved, single))
+    assert float((whole - other).norm() / other.norm()) < 1e-5
+    config = json.loads((files.attempt_folder("j1", 1) / "adapter" / "adapter_config.json").read_text())
+    assert config["r"] == result["adapter"]["rank"] and config["lora_alpha"] == result["adapter"]["alpha"]
+    base = AutoModelForCausalLM.from_pretrained(tiny_model)
+    PeftModel.from_pretrained(base, files.attempt_folder("j1", 1) / "adapter")
+    json.dumps(result, allow_nan=False)
+
+
+def test_a_sweep_remembers_the_learning_rate_that_was_kept(spec: dict[str, Any]) -> None:
+    spec["settings"] |= {"max_steps": 2, "try_learning_rates": "1e-7, 2e-2"}
+    result = job.run(spec, Recorder())
+    kept = result["trials"][result["best_trial"]]["learning_rate"]
+    assert kept == result["adapter"]["settings"]["learning_rate"] == 2e-2
+
+
+def test_a_warm_start_goes_on_from_what_an_adapter_has_learned(spec: dict[str, Any]) -> None:
+    spec["settings"] |= {"learning_rate": 0.02}
+    earlier = job.run(spec, Recorder())
+    shutil.copytree(files.attempt_folder("j1", 1) / "adapter", files.adapter_folder("a1"))
+    recorder = Recorder()
+    spec["settings"] |= {"start_from": "a1", "learning_rate": 1e-7}
+    result = job.run({**spec, "job_id": "j2"}, recorder)
+    assert result["first_held_out_loss"] == pytest.approx(earlier["first_held_out_loss"], rel=1e-6)
+    assert result["best_held_out_loss"] == pytest.approx(earlier["best_held_out_loss"], rel=1e-4)
+    spec["settings"]["start_from"] = "nothing"
+    with pytest.raises(StudioError, match="no adapter 'nothing'"):
+        job.run({**spec, "job_id": "j3"}, recorder)
+
+
+def test_a_rank_to_try_beyond_the_models_width_is_refused(spec: dict[str, Any]) -> None:
+    spec["settings"] |= {"try_ranks": "4, 64"}
+    with pytest.raises(StudioError, match="rank cannot be 64"):
+        job.run(spec, Recorder())
+
+
+def test_what_was_foreseen_and_how_it_computes_stands_in_the_result(spec: dict[str, Any]) -> None:
+    spec["settings"] |= {"max_steps": 8, "tokens_per_step": 128}
+    recorder = Recorder()
+    result = job.run(spec, recorder)
+    rehearsal = result["rehearsal"]
+    assert rehearsal["at_step"] == 4 and rehearsal["peak_bytes"] > 1 << 20
+    assert (rehearsal["seconds"], rehearsal["peak_bytes"]) == recorder.forecasts[-1]
+    assert abs(rehearsal["seconds_error"]) < 0.5 and abs(rehearsal["peak_error"]) < 0.1
+    assert result["words"] and recorder.notes[: len(result["words"])] == result["words"]
