@@ -19,10 +19,12 @@ from jobs.base_models.weights import parameters
 from jobs.generation.chat import ChatFormat
 from jobs.generation.engine import Engine, Request
 from jobs.progress import Progress
+from jobs.training.checkpoints import save_adapter
+from jobs.training.engine import engine_for
 from jobs.training.examples import tokenized
 from jobs.training.loop import TrainingResult, train
-from jobs.training.model import adapted_model
-from jobs.training.settings import TrainingSettings, fitted
+from jobs.training.model import FIRST_ADAPTER, adapted_model
+from jobs.training.settings import TrainingSettings, fitted, trials
 
 UNSEEN_ROWS = 40
 SHOTS = 3
@@ -98,8 +100,19 @@ def trained(
         rank=rank,
         model_parameters=parameters(model),
     )
-    peft_model = adapted_model(model, device, rank, settings)
-    result: TrainingResult = train(peft_model, examples, held_out, settings, Progress(), adapter)
+    tried, progress = trials(settings, rank), Progress()
+    peft_model = adapted_model(model, device, [rank], settings)
+    config = peft_model.peft_config[FIRST_ADAPTER]
+    engine = engine_for(peft_model, settings, tried, examples, progress)
+    result: TrainingResult = train(
+        engine,
+        examples,
+        held_out,
+        settings,
+        progress,
+        lambda _, values: save_adapter(adapter, config, values),
+        trials=tried,
+    )
     lines("training, all of it", time.perf_counter() - began, "s")
     lines("training, steps alone", result.seconds, "s")
     lines("training speed", result.tokens_per_second, "tokens/s")
