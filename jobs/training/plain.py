@@ -15,7 +15,7 @@ from jobs.training.examples import Example
 from jobs.training.loss import completion_loss
 from jobs.training.model import adapter_names, adapter_parameters
 from jobs.training.optimizer import AdapterWeights
-from jobs.training.packing import Layout, Pack, PackSize, pack_of, packs_of
+from jobs.training.packing import Layout, Pack, pack_of, packs_of
 
 # Beyond this a processor gains nothing from larger packs.
 CPU_TOKENS = 2048
@@ -47,7 +47,6 @@ class PlainEngine:
         longest: int,
         pack_tokens: int | None = None,
         prefix: Sequence[int] = (),
-        compile_layers: bool = False,
     ) -> None:
         """Train `weights` in `peft`, whose adapters are called `adapter_names(…)`.
 
@@ -56,7 +55,6 @@ class PlainEngine:
             pack_tokens: how many tokens to compute at once; None: what the free memory allows, with activation
                 checkpointing where it is short.
             prefix: tokens that are read once for all examples of a pack that begin with them.
-            compile_layers: compile each decoder layer, which takes a while first.
         """
         self.peft, self.weights, self.longest = peft, weights, longest
         self.model: PreTrainedModel = peft.get_base_model()
@@ -82,19 +80,11 @@ class PlainEngine:
             self.words.append(
                 "Memory is short: layers are computed a second time for the gradients instead of being kept."
             )
-        self._compiled = compile_layers and self._in_packs
-        if self._compiled:
-            for layer in decoder_layers(self.model):
-                layer.compile(dynamic=False)
-            self.words.append("Every layer is compiled for this run.")
 
     def packs(self, examples: Sequence[Example], rows: Sequence[int]) -> Iterator[Pack]:
         """`rows` in packs of at most `pack_tokens` tokens."""
         for group, prefix in packs_of(examples, rows, self.pack_tokens, self._prefix):
-            size = (
-                self._filled_size([examples[row] for row in group], len(prefix)) if self._compiled else None
-            )
-            yield pack_of(examples, group, self.device, prefix, size)
+            yield pack_of(examples, group, self.device, prefix)
 
     def learn(self, pack: Pack, share: float) -> Tensor:
         """(adapters,) summed losses; `share` times their gradient is added to the weights'."""
@@ -175,17 +165,6 @@ class PlainEngine:
             for group in pack.layout.groups
         ]
         return torch.cat([hidden_alone(self.model, token_ids).flatten(0, 1) for token_ids in groups])
-
-    def _filled_size(self, examples: Sequence[Example], prefix: int) -> PackSize | None:
-        """One of few sizes, because a layer is compiled anew for each; None for an example that exceeds all."""
-        own = [len(example.token_ids) - prefix for example in examples]
-        needed = sum(own) + prefix
-        sizes = [self.pack_tokens // part for part in (4, 2, 1) if self.pack_tokens // part >= needed]
-        if not sizes:
-            return None
-        fillings = -(-(sizes[0] - needed) // max(own))
-        supervised = sum(example.supervised_tokens for example in examples)
-        return PackSize(sizes[0], supervised, len(own) + bool(prefix) + fillings, max(own))
 
     def _start_checkpointing(self) -> bool:
         """Compute layers twice from now on; False where that is done already, or unknown to the model."""
@@ -272,12 +251,6 @@ def hidden_alone(model: PreTrainedModel, token_ids: Tensor) -> Tensor:
     """(texts, tokens, hidden), the last hidden states of texts of equal length, in a batch."""
     hidden: Tensor = model.base_model(input_ids=token_ids, use_cache=False).last_hidden_state
     return hidden
-
-
-def decoder_layers(model: PreTrainedModel) -> nn.ModuleList:
-    """The model's longest list of modules."""
-    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
-    return max(lists, key=len)
 
 
 def fitting_tokens(model: PreTrainedModel, longest: int) -> tuple[int, bool]:
