@@ -43,6 +43,11 @@ def submit_training(
     model = catalogue.find(base_model_id)
     checked = training_settings.from_json(settings)
     checked_rank = training_settings.check_ranks(checked, rank, model.shape)
+    if checked.precision == "nf4" and gpu.default_device() == "cpu":
+        raise StudioError(
+            "The number format nf4 needs an NVIDIA GPU, and there is none here.",
+            'Set precision to "auto".',
+        )
     ranks = checked.try_ranks or (checked_rank,)
     _check_modules(model, ranks, checked)
     _check_disk(model)

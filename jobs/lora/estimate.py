@@ -136,7 +136,9 @@ def policy_for(
     if choice.use_dora or fitted.dropout:  # as jobs.training.engine decides
         return Policy("plain", tokens, fitted.precision == "nf4")
     made = account.adapters(model, choice)
-    longest = min(fitted.max_tokens or tokens, tokens)
+    # Adapters trained side by side read every example each for itself.
+    count = max(1, len(choice.ranks))
+    longest = count * min(fitted.max_tokens or tokens, tokens)
     may_use_nf4 = device.id != "cpu" and fitted.precision == "auto"
     try:
         return memory.choose_policy(
@@ -149,7 +151,9 @@ def policy_for(
             device=device.id,
             ranks=made.ranks,
             layers=made.layers,
-            step_tokens=max(fitted.tokens_per_step or tokens, longest) if has_examples else tokens,
+            step_tokens=max(count * (fitted.tokens_per_step or tokens), longest)
+            if has_examples
+            else count * tokens,
             may_use_nf4=may_use_nf4,
         )
     except StudioError:  # what does not fit is said with the numbers of what comes closest

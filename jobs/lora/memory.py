@@ -8,7 +8,7 @@ a decoder layer keeps for the backward pass is counted buffer by buffer for the 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import product
 from pathlib import Path
 
@@ -42,6 +42,8 @@ NF4_SLOWNESS = 1.2
 PACK_OVERHEAD_TOKENS, NF4_OVERHEAD_TOKENS = 512, 2048
 # An allocator cannot use its last bytes: pieces of the wrong size stay free.
 USABLE_SHARE = 0.93
+# A pack may be so much longer than asked for rather than leave a small rest.
+FULLEST_PACK = 1.1
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ class Policy:
         }[self.activations]
         said = [f"Up to {self.pack_tokens:,} tokens are computed at a time.", kept]
         if self.nf4:
-            said.append("The base model's weights are held in 4 bits (nf4), because in 16 they do not fit.")
+            said.append("The base model's weights are held in 4 bits (nf4).")
         return said
 
     @property
@@ -214,7 +216,8 @@ def choose_policy(
     lengths = list(_pack_lengths(most_tokens(parameters, device), longest_example, step_tokens))
 
     def needed(policy: Policy) -> int:
-        return peak(shape, parameters, trainable, policy, precision, ranks, layers).total
+        fullest = replace(policy, pack_tokens=int(FULLEST_PACK * policy.pack_tokens))
+        return peak(shape, parameters, trainable, fullest, precision, ranks, layers).total
 
     # Weights in 4 bits cost exactness as well: only where nothing else fits.
     for nf4 in quantized:

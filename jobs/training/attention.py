@@ -129,11 +129,19 @@ def _short_kernels() -> ModuleType:
 
 
 def _flash(query: Tensor) -> bool:
+    return reads_borders_on_device(query.device, query.dtype, query.shape[-1])
+
+
+def reads_borders_on_device(device: torch.device, dtype: torch.dtype, width: int) -> bool:
+    """Whether attention there finds the borders of texts on the device, so that a recorded graph may be replayed.
+
+    Everywhere else the host reads them, and a recording would hold those of the first pack for ever.
+    """
     return (
-        query.is_cuda
-        and query.dtype in FLASH_FORMATS
-        and query.shape[-1] <= FLASH_WIDTH
-        and _capability(query.device.index) >= FLASH_CAPABILITY
+        device.type == "cuda"
+        and dtype in FLASH_FORMATS
+        and width <= FLASH_WIDTH
+        and _capability(device.index or 0) >= FLASH_CAPABILITY
     )
 
 
@@ -267,5 +275,4 @@ def _packed_attention(
     return attend(query, key, value, layout, scale, window=sliding_window)[None], None
 
 
-# Compiled layers call it as it is: a layout is of one pack only, and would be compiled anew for each.
-AttentionInterface.register(PACKED, torch.compiler.disable(_packed_attention))  # type: ignore[no-untyped-call]
+AttentionInterface.register(PACKED, _packed_attention)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import psutil
 import torch
 from torch import Tensor
 
@@ -13,9 +14,10 @@ from jobs.base_models import shapes
 from jobs.lora import memory
 from jobs.progress import Progress
 from jobs.training import kernels
+from jobs.training.attention import reads_borders_on_device
 from jobs.training.examples import Example
 from jobs.training.lean import LeanEngine
-from jobs.training.lean_model import LeanModel, ordered, scales_of, take_apart, unsupported
+from jobs.training.lean_model import ordered, scales_of, take_apart, unsupported
 from jobs.training.model import adapter_names, initial_values
 from jobs.training.optimizer import AdapterWeights
 from jobs.training.packing import (
@@ -28,6 +30,7 @@ from jobs.training.packing import (
 from jobs.training.plain import PlainEngine
 from jobs.training.self_check import difference
 from jobs.training.settings import TrainingSettings, Trial
+from storage.errors import StudioError
 
 # Recording a step takes about as long as ten steps without it.
 LEAST_RECORDED = 10
@@ -99,25 +102,30 @@ def engine_for(
     reason = _needs_plain(model.peft_config[names[0]]) or unsupported(base, initial, longest)
     if reason is None:
         progress.phase("Preparing the fast path")
-        initial = [ordered(one) for one in initial]
         plan = _plan(settings, examples)
         policy = _policy(base, settings, initial, device, longest, plan, examples)
-        scales = [scales_of(base, name) for name in names]
-        lean = _lean(
-            take_apart(base, initial, scales, device, policy.nf4),
-            AdapterWeights(initial, settings.lora_plus_ratio),
-            policy,
-            examples,
+        try:
+            lean = _lean(
+                model, settings, [ordered(one) for one in initial], device, policy, longest, examples
+            )
+            reason = difference(lean, model, examples)
+        except torch.OutOfMemoryError as error:
+            raise StudioError(
+                "The GPU has too little memory even to prepare this run.",
+                "Close other programs that use the GPU, or choose a smaller base model.",
+            ) from error
+        except (RuntimeError, ImportError, OSError) as error:  # no compiler for Triton, an unknown GPU, …
+            progress.log(f"The fast path cannot be prepared: {error!r}")
+            reason = f"the fast path cannot be prepared here ({type(error).__name__})"
+        else:
+            if reason is None:
+                _record(lean, examples, plan)
+                return lean
+    if settings.precision == "nf4" and not getattr(base, "is_quantized", False) and base.device != device:
+        raise StudioError(
+            f"This run cannot hold its base model in 4 bits, because {reason}.",
+            'Set precision to "auto", or choose a smaller base model.',
         )
-        reason = difference(lean, model, examples)
-        if reason is None:
-            if device.type == "cuda" and len(plan) >= LEAST_RECORDED:
-                lean.record_for(examples, plan)
-                lean.words.append(
-                    "Each step is one recorded CUDA graph, which took under a second to record. Nothing is"
-                    " compiled for this run."
-                )
-            return lean
     progress.phase("Preparing the model")
     weights = AdapterWeights(initial, settings.lora_plus_ratio)
     model.to(device)
@@ -161,10 +169,12 @@ def _policy(
 ) -> memory.Policy:
     """How the fast path computes, by the memory that is there."""
     precision = "fp32" if base.dtype == torch.float32 else "bf16"
-    if device.type != "cuda":
-        return memory.Policy("keep", max(longest, memory.MOST_TOKENS_CPU))
     shape = shapes.from_config(base.config.to_dict())
-    free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
+    if device.type == "cuda":
+        free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
+    else:
+        free = psutil.virtual_memory().available + base.get_memory_footprint()
+    count = len(adapters)
     tokens = [sum(len(examples[row].token_ids) for row in rows) for rows in plan]
     layers = {int(name.partition(".layers.")[2].partition(".")[0]) for name in adapters[0]}
     return memory.choose_policy(
@@ -172,12 +182,13 @@ def _policy(
         base.num_parameters(),
         sum(value.numel() for one in adapters for value in one.values()),
         memory_bytes=free,
-        longest_example=longest,
+        longest_example=longest * count,
+        device=device.type,
         precision="nf4" if settings.precision == "nf4" else precision,
         ranks=_input_ranks(adapters),
         layers=shape.layers - min(layers),
-        step_tokens=max(tokens),
-        may_use_nf4=settings.precision == "auto",
+        step_tokens=max(max(tokens), longest) * count,
+        may_use_nf4=device.type == "cuda" and settings.precision == "auto",
     )
 
 
@@ -196,24 +207,52 @@ def _input_ranks(adapters: Sequence[dict[str, Tensor]]) -> memory.InputRanks:
 
 
 def _lean(
-    model: LeanModel, weights: AdapterWeights, policy: memory.Policy, examples: Sequence[Example]
+    model: Any,
+    settings: TrainingSettings,
+    initial: Sequence[dict[str, Tensor]],
+    device: torch.device,
+    policy: memory.Policy,
+    longest: int,
+    examples: Sequence[Example],
 ) -> LeanEngine:
     """The fast path with a sentence for everything that was decided."""
+    base, count = model.get_base_model(), len(initial)
+    scales = [scales_of(base, name) for name in adapter_names(count)]
     # Adapters trained side by side would each read the prefix for themselves.
-    prefix = _prefix(examples, weights.master.device) if len(weights.masters) == 1 else []
-    engine = LeanEngine(model, weights, policy.pack_tokens, policy.activations, prefix)
+    prefix = _prefix(examples, device) if count == 1 else []
+    engine = LeanEngine(
+        take_apart(base, initial, scales, device, policy.nf4),
+        AdapterWeights(initial, settings.lora_plus_ratio),
+        # The policy counts the tokens of all adapters.
+        max(longest, policy.pack_tokens // count),
+        policy.activations,
+        prefix,
+    )
     engine.words.append(
         "It is trained on the fast path: the adapter is computed inside the frozen matrices, and only learned"
         " tokens reach the output layer."
     )
-    if engine.device.type == "cuda":
+    if device.type == "cuda":
         engine.words += policy.words
-    elif engine.device.type == "cpu":
+    else:
         engine.words.append(kernels.words_on_processor())
     if prefix:
         engine.words.append(
             f"Most examples begin with the same {len(prefix)} tokens, which are read once for all of a pack."
         )
-    if len(weights.masters) > 1:
-        engine.words.append(f"{len(weights.masters)} adapters are trained side by side over one base model.")
+    if count > 1:
+        engine.words.append(f"{count} adapters are trained side by side over one base model.")
     return engine
+
+
+def _record(engine: LeanEngine, examples: Sequence[Example], plan: Sequence[Sequence[int]]) -> None:
+    """Let the engine replay one recorded graph for every pack, where that is right and pays."""
+    width = engine.model.layers.sizes.head_size
+    if len(plan) >= LEAST_RECORDED and reads_borders_on_device(
+        engine.device, engine.model.embeddings.dtype, width
+    ):
+        engine.record_for(examples, plan)
+        engine.words.append(
+            "Each pack is one recorded CUDA graph, which takes under a second to record. Nothing is compiled"
+            " for this run."
+        )

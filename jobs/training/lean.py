@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from jobs.lora.memory import FULLEST_PACK
 from jobs.training import kernels
 from jobs.training.examples import Example
 from jobs.training.lean_layer import Kept, Positions
@@ -20,8 +21,6 @@ from jobs.training.recording import Recording, recorded
 
 # Rows of scores that are in memory at a time.
 HEAD_ROWS_GPU, HEAD_ROWS_CPU = 2048, 256
-# A pack may be so much larger than asked for rather than leave a small rest.
-OVERFULL = 1.1
 ROUNDED_TO = 64
 
 
@@ -266,12 +265,12 @@ class _Measured:
 def _balanced(rows: Sequence[int], lengths: Mapping[int, int], tokens: int) -> list[list[int]]:
     """`rows` in few groups of about `tokens` tokens, as equal as they get (longest first, Graham 1969).
 
-    Only a row that is longer alone makes a group larger than `OVERFULL` allows.
+    Only a row that is longer alone makes a group larger than `FULLEST_PACK` allows.
     """
     if not rows:
         return []
     longest_first = sorted(rows, key=lambda row: -lengths[row])
-    count = max(1, math.ceil(sum(lengths[row] for row in rows) / (OVERFULL * tokens)))
+    count = max(1, math.ceil(sum(lengths[row] for row in rows) / (FULLEST_PACK * tokens)))
     while True:
         groups: list[list[int]] = [[] for _ in range(min(count, len(rows)))]
         filled = [(0, number) for number in range(len(groups))]
@@ -279,7 +278,7 @@ def _balanced(rows: Sequence[int], lengths: Mapping[int, int], tokens: int) -> l
             tokens_before, number = heapq.heappop(filled)
             groups[number].append(row)
             heapq.heappush(filled, (tokens_before + lengths[row], number))
-        if all(size <= OVERFULL * tokens or len(groups[number]) == 1 for size, number in filled):
+        if all(size <= FULLEST_PACK * tokens or len(groups[number]) == 1 for size, number in filled):
             return groups
         count += 1
 

@@ -80,12 +80,12 @@ def _loaded(folder: Path, device: str, settings: TrainingSettings) -> PreTrained
     shape = shapes.from_config(weights.read_config(folder))
     takes_apart = memory.is_lean(shape) and not settings.dropout and not settings.use_dora
     if device.startswith("cuda") and takes_apart:
-        bits = torch.finfo(number_format(device, "auto")).bits
+        asked = "auto" if settings.precision == "nf4" else settings.precision
+        bits = torch.finfo(number_format(device, asked)).bits
         needed = TWICE * weights.parameters(folder) * bits / 8
         if settings.precision == "nf4" or needed > torch.cuda.mem_get_info(device)[0]:
-            precision = "auto" if settings.precision == "nf4" else settings.precision
             names = {torch.float32: "fp32", torch.bfloat16: "bf16"}
-            precision = names.get(number_format(device, precision), "fp32")
+            precision = names.get(number_format(device, asked), "fp32")
             return load_base(folder, "cpu", precision, settings.max_tokens)
     base = load_base(folder, device, settings.precision, settings.max_tokens)
     check_output_layer(base)

@@ -194,7 +194,7 @@ class TrainingSettings:
     precision: str = _setting(
         "auto",
         "Number format (precision)",
-        "auto picks bf16 where the hardware computes in it, else fp32; nf4 saves memory on NVIDIA GPUs.",
+        "auto picks bf16 where the hardware computes in it, else fp16 or fp32; nf4 saves memory on NVIDIA GPUs.",
         choices=PRECISIONS,
     )
     max_tokens: int | None = _setting(

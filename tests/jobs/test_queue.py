@@ -216,3 +216,12 @@ def test_the_page_may_import_queue_and_worker_without_torch() -> None:
     )
     output = subprocess.check_output([sys.executable, "-c", script], cwd=PROJECT_ROOT, text=True)
     assert output.strip() == "set()"
+
+
+def test_four_bits_without_a_gpu_are_refused_at_the_click(
+    model_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue.gpu, "default_device", lambda: "cpu")
+    with pytest.raises(StudioError, match="needs an NVIDIA GPU"):
+        queue.submit_training(add_dataset(), model_id, 4, {"precision": "nf4"})
+    assert jobs.list_all() == []

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from jobs.training import attention_blocks
-from jobs.training.attention import attend, attend_backward, attend_forward
+from jobs.training.attention import attend, attend_backward, attend_forward, reads_borders_on_device
 from jobs.training.packing import Layout, PackSize, Span, _filled, _layout
 
 PREFIX = 9
@@ -138,3 +138,9 @@ def test_gpu_kernels_give_the_definitions_values_and_gradients(
     allowed = 1e-5 if dtype == torch.float32 else 2e-2
     for one, other in zip(own, rights, strict=True):
         assert (one.cpu().double() - other).norm() <= allowed * other.norm()
+
+
+def test_only_kernels_that_read_borders_on_the_gpu_may_be_recorded() -> None:
+    assert not reads_borders_on_device(torch.device("cpu"), torch.bfloat16, 64)
+    assert not reads_borders_on_device(torch.device("cuda"), torch.float32, 64)
+    assert not reads_borders_on_device(torch.device("cuda"), torch.bfloat16, 512)

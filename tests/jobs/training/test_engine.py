@@ -17,6 +17,7 @@ from jobs.training.lean import LeanEngine
 from jobs.training.model import adapted_model, adapter_names, adapter_parameters
 from jobs.training.plain import PlainEngine
 from jobs.training.settings import TrainingSettings, Trial, fitted
+from storage.errors import StudioError
 from tests.jobs import architectures
 from tests.jobs.training.lean_cases import (
     SYSTEM,
@@ -211,3 +212,36 @@ def test_a_ratio_of_rates_reaches_the_optimiser() -> None:
         engine.weights.step([1e-3])
         changes.append((engine.weights.master - before).norm())
     assert changes[1] > 5 * changes[0]
+
+
+def test_adapters_side_by_side_share_the_tokens_that_fit_at_once() -> None:
+    examples = texts()
+    alone = made(adapted(base_of(), {"r": 4}), examples, 4, tokens_per_step=4000)
+    together = made(
+        adapted(base_of(), *({"r": rank} for rank in (2, 4, 8, 16))),
+        examples,
+        2,
+        4,
+        8,
+        16,
+        tokens_per_step=4000,
+    )
+    longest = max(len(example.token_ids) for example in examples)
+    assert alone.pack_tokens == 2048 and together.pack_tokens == max(longest, 2048 // 4)
+
+
+def test_a_fast_path_that_cannot_be_prepared_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, examples = adapted(base_of()), texts()
+    broken = model.get_base_model().base_model.layers[0].self_attn.q_proj.base_layer
+    monkeypatch.setattr(broken, "out_features", broken.out_features + 1)  # its matrix no longer fits in
+    engine = made(model, examples)
+    assert isinstance(engine, PlainEngine)
+    assert "the fast path cannot be prepared here (RuntimeError)" in engine.words[0]
+
+
+def test_four_bits_are_refused_where_only_the_plain_path_could_compute() -> None:
+    model, examples = adapted(base_of(hidden_act="gelu")), texts()
+    trials = [Trial(4, 1e-3, 8)]
+    settings = settings_for(examples, precision="nf4")
+    with pytest.raises(StudioError, match="cannot hold its base model in 4 bits, because its activation"):
+        engine_for(model, settings, trials, examples, Phases(), device="meta")
