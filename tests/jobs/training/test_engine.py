@@ -226,8 +226,7 @@ def test_adapters_side_by_side_share_the_tokens_that_fit_at_once() -> None:
         16,
         tokens_per_step=4000,
     )
-    longest = max(len(example.token_ids) for example in examples)
-    assert alone.pack_tokens == 2048 and together.pack_tokens == max(longest, 2048 // 4)
+    assert alone.pack_tokens > 2048 // 4 == together.pack_tokens
 
 
 def test_a_fast_path_that_cannot_be_prepared_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
