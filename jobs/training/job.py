@@ -42,7 +42,7 @@ def run(spec: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     asked = from_json(spec["settings"])
     warm_start = None if asked.start_from is None else _earlier_adapter(asked.start_from)
     progress.phase("Reading the examples")
-    rows = _rows(spec, asked, base_folder)
+    rows = _rows(spec, asked, base_folder, progress)
     progress.log(
         f"{len(rows.train)} examples, {len(rows.left_out)} left out; settings: {rows.settings.as_json()}"
     )
@@ -90,7 +90,7 @@ class _Rows:
     settings: TrainingSettings
 
 
-def _rows(spec: Mapping[str, Any], asked: TrainingSettings, base_folder: Path) -> _Rows:
+def _rows(spec: Mapping[str, Any], asked: TrainingSettings, base_folder: Path, progress: Progress) -> _Rows:
     """The dataset's rows as tokens."""
     shape = shapes.from_config(weights.read_config(base_folder))
     for rank in (spec["rank"], *asked.try_ranks):
@@ -109,7 +109,11 @@ def _rows(spec: Mapping[str, Any], asked: TrainingSettings, base_folder: Path) -
     try:
         held_out = shortened(tokenized(kept_rows, chat)[0], settings.max_tokens)[0]
     except StudioError:
-        held_out = []  # none of them has an answer in reach: then nothing is tested, but all is learned
+        held_out = []
+        progress.note(
+            "None of the held-out examples has an answer within the longest example (max_tokens), so nothing is"
+            " tested during this run and its last state is kept."
+        )
     return _Rows(train_examples, held_out, left_out + too_long, settings)
 
 

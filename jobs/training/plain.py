@@ -145,11 +145,15 @@ class PlainEngine:
         return loss, scale
 
     def _scaled_gradients(self, pack: Pack, parameters: Sequence[Tensor]) -> tuple[Tensor, float]:
-        """The same in fp16: computed again with a smaller scale as long as a gradient overflows."""
-        for _ in range(SCALE_TRIES):
+        """The same in fp16: computed again with a smaller scale as long as a gradient overflows.
+
+        What still overflows in the end is left as it is, so that the step counts as broken.
+        """
+        for tries_left in reversed(range(SCALE_TRIES)):
             loss, scale = self._gradients(pack, parameters, self._gradient_scale)
             gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-            if not loss.isfinite() or all(bool(gradient.isfinite().all()) for gradient in gradients):
+            is_finite = all(bool(gradient.isfinite().all()) for gradient in gradients)
+            if is_finite or not loss.isfinite() or not tries_left:
                 break
             self._gradient_scale /= SCALE_STEP
             for parameter in parameters:

@@ -68,6 +68,28 @@ def test_a_range_of_layers_is_all_that_changes(spec: dict[str, Any]) -> None:
     assert config["target_modules"] == ["k_proj", "o_proj", "q_proj", "v_proj"]
 
 
+def test_held_out_rows_that_are_all_too_long_are_said_and_stop_nothing(spec: dict[str, Any]) -> None:
+    spec["settings"]["held_out_share"] = 0.0
+    file = files.dataset_folder("d1") / "rows.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    lengthened: set[int] = set()
+    # Which rows are held out depends on their texts.
+    while kept := {row["row"] for row in job._split("d1", 0.0)[1]} - lengthened:
+        lengthened |= kept
+        for row in rows:
+            if row["row"] in kept:
+                row["messages"][0]["content"] = f"{row['row']} " + "quick brown fox " * 80
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for row in rows:
+        row["split"] = "held_out" if row["row"] in lengthened else "train"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert len(lengthened) < len(rows)
+    recorder = Recorder()
+    result = job.run(spec, recorder)
+    assert (result["status"], result["best_held_out_loss"], result["best_step"]) == ("finished", None, 4)
+    assert any("None of the held-out examples" in words for words in recorder.notes)
+
+
 def test_held_out_rows_are_never_trained_on_and_a_larger_share_holds_out_more(spec: dict[str, Any]) -> None:
     train_rows, held_out = job._split("d1", 0.0)
     larger_train, larger = job._split("d1", 0.5)

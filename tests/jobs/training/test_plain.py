@@ -237,3 +237,9 @@ def test_a_model_that_exceeds_fp16_computes_in_fp32(texts: list[Example]) -> Non
     engine = engine_of(base.half())
     assert engine.model.dtype == torch.float32 and "fp32" in engine.words[0]
     assert all(value.dtype == torch.float32 for value in adapter_parameters(engine.peft).values())
+
+
+def test_fp16_gradients_that_overflow_at_every_scale_are_no_silent_zeros(texts: list[Example]) -> None:
+    engine = engine_of(base_of().half())
+    engine._gradient_scale = 2.0**80
+    assert not gradient(engine, texts).isfinite().all()
