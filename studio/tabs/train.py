@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from jobs import queue
-from jobs.training.settings import TrainingSettings
+from jobs.training.settings import TrainingSettings, as_text
 from storage import adapters, files, jobs
 from storage.jobs import Job
 from studio import layout, tables, words
@@ -136,8 +136,9 @@ def facts_html(job: Job) -> str:
     """What was started: name, rank, and the settings that differ from the defaults."""
     usual = TrainingSettings().as_json()
     kept = {key: value for key, value in job.settings.items() if value != usual.get(key)}
-    chosen = ", ".join(
-        f"{key.replace('_', ' ')} {str(value).replace('_', ' ')}" for key, value in kept.items()
+    chosen = "; ".join(
+        f"{key.replace('_', ' ')} {value.replace('_', ' ') if isinstance(value, str) else as_text(value)}"
+        for key, value in kept.items()
     )
     return (
         f'<dl class="short"><dt>Name</dt><dd>{html.escape(job.name)}</dd>'

@@ -36,3 +36,14 @@ def test_only_a_sweep_has_a_table_of_trials() -> None:
     assert train.trials_html(dataclasses.replace(JOB, result={"trials": [trial], "best_trial": 0})) == ""
     sweep = dataclasses.replace(JOB, result={"trials": [trial, {**trial, "rank": 8}], "best_trial": 1})
     assert "What was tried" in train.trials_html(sweep)
+
+
+def test_settings_are_said_as_the_form_shows_them() -> None:
+    settings = {
+        "try_ranks": [2, 4],
+        "rank_pattern": {"q_proj": 8},
+        "target_modules": "query_value",
+        "use_dora": True,
+    }
+    shown = train.facts_html(dataclasses.replace(JOB, settings=settings))
+    assert "try ranks 2, 4; rank pattern q_proj=8; target modules query value; use dora yes" in shown
