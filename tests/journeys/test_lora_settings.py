@@ -38,6 +38,10 @@ def opened(page: Page, dataset_id: str) -> None:
     page.goto(f"/model?dataset={dataset_id}")
     expect(page.locator("#answer .answer")).to_contain_text("is enough to start")
     page.locator("#advanced button.label-wrap").click()
+    # Fields that open while the page still fills itself are made anew, with what stood in them before.
+    expect(page.get_by_label("Another rank for some modules")).to_be_visible()
+    expect(page.locator("#start-problem .progress-text")).to_have_count(0)
+    expect(page.locator(".js-plotly-plot").first).to_be_visible(timeout=20_000)
 
 
 def test_several_ranks_are_tried_by_keyboard(page: Page, dataset_id: str) -> None:
@@ -58,7 +62,9 @@ def test_several_ranks_are_tried_by_keyboard(page: Page, dataset_id: str) -> Non
 def test_a_rank_that_cannot_be_is_named_before_start(page: Page, dataset_id: str) -> None:
     opened(page, dataset_id)
     page.get_by_label("Another rank for some modules").fill("q_proj=0")
-    expect(page.locator("#start-problem")).to_contain_text("rank_pattern of q_proj cannot be '0'")
+    expect(page.locator("#start-problem")).to_contain_text(
+        "rank_pattern of q_proj cannot be '0'", timeout=20_000
+    )
 
 
 def test_a_run_that_goes_on_from_an_earlier_adapter_gets_its_rank_and_modules(
