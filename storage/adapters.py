@@ -52,9 +52,10 @@ def add(
     held_out_loss: float | None,
     best_step: int | None,
     settings: dict[str, Any],
+    created_at: float | None = None,
 ) -> Adapter:
     """Remember an adapter whose folder has been published; added again, it stays as it is."""
-    values = {**locals(), "created_at": time.time()}
+    values = {**locals(), "created_at": time.time() if created_at is None else created_at}
     with database.session() as session:
         statement = database.insert(session, AdapterRow).values(values)
         session.execute(statement.on_conflict_do_nothing(index_elements=["id"]))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
 
-from storage import database, files, jobs
+from storage import database, files
 from storage.tables import CheckpointRow
 
 
@@ -24,26 +26,32 @@ class Checkpoint:
     created_at: float
 
 
-def add(
-    job_id: str, attempt: int, step: int, folder: str, held_out_loss: float | None = None
-) -> Checkpoint | None:
-    """Remember a published checkpoint once; None when that attempt is no longer the current one."""
-    values = {
-        "id": files.new_id(),
-        "job_id": job_id,
-        "attempt": attempt,
-        "step": step,
-        "folder": folder,
-        "held_out_loss": held_out_loss,
-        "created_at": time.time(),
-    }
-    with database.session() as session:
-        if not jobs.change(session, job_id, attempt, {}):
-            return None
+def take_in(
+    session: Session,
+    job_id: str,
+    attempt: int,
+    saved: Sequence[Mapping[str, Any]],
+    kept: Collection[str] | None,
+) -> None:
+    """Remember published states ("step", "folder", "at" in seconds since 1970), each once, in a caller's transaction.
+
+    With `kept`, the job's other folders are forgotten: they have been pruned.
+    """
+    for state in saved:
+        values = {
+            "id": files.new_id(),
+            "job_id": job_id,
+            "attempt": attempt,
+            "step": state["step"],
+            "folder": state["folder"],
+            "held_out_loss": None,
+            "created_at": state["at"],
+        }
         statement = database.insert(session, CheckpointRow).values(values)
         session.execute(statement.on_conflict_do_nothing(index_elements=["job_id", "folder"]))
-        same = select(CheckpointRow).where(CheckpointRow.job_id == job_id, CheckpointRow.folder == folder)
-        return session.scalars(same).one().record(Checkpoint)
+    if kept is not None:
+        pruned = CheckpointRow.folder.not_in(list(kept))
+        session.execute(delete(CheckpointRow).where(CheckpointRow.job_id == job_id, pruned))
 
 
 def list_of(job_id: str) -> list[Checkpoint]:
@@ -54,7 +62,14 @@ def list_of(job_id: str) -> list[Checkpoint]:
         return [row.record(Checkpoint) for row in rows]
 
 
-def remove(id: str) -> None:
-    """Forget a checkpoint; nothing happens when it is already gone."""
+def keep_only(job_id: str, folders: Collection[str]) -> None:
+    """Forget a job's checkpoints but those in `folders`: nothing can go on from the others any more."""
     with database.session() as session:
-        session.execute(delete(CheckpointRow).where(CheckpointRow.id == id))
+        gone = CheckpointRow.folder.not_in(list(folders))
+        session.execute(delete(CheckpointRow).where(CheckpointRow.job_id == job_id, gone))
+
+
+def forget(job_id: str) -> None:
+    """Forget all checkpoints of a job, whose folders were deleted; nothing happens when it has none."""
+    with database.session() as session:
+        session.execute(delete(CheckpointRow).where(CheckpointRow.job_id == job_id))

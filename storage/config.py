@@ -14,19 +14,28 @@ class Config:
     data_dir: Path
     database_url: str = field(repr=False)
     password: str | None = field(default=None, repr=False)
+    # Whether jobs are to save and end when the page is asked to end: where everything is about to be ended.
+    stop_jobs: bool = False
 
 
 _current: Config | None = None
 
 
 def from_environment(data_dir: Path | str | None = None, database_url: str | None = None) -> Config:
-    """The configuration: arguments first, then LORA_TAILOR_HOME and LORA_TAILOR_PASSWORD, then defaults."""
+    """The configuration: arguments first, then the environment, then defaults.
+
+    Those are LORA_TAILOR_HOME, LORA_TAILOR_DATABASE_URL and LORA_TAILOR_PASSWORD. Passwords belong there: everybody
+    on the machine can read a command line.
+    """
     chosen = data_dir or os.environ.get("LORA_TAILOR_HOME")
     folder = (Path(chosen) if chosen else _user_data_folder()).expanduser().resolve()
     return Config(
         data_dir=folder,
-        database_url=database_url or f"sqlite:///{folder / 'studio.db'}",
+        database_url=database_url
+        or os.environ.get("LORA_TAILOR_DATABASE_URL")
+        or f"sqlite:///{folder / 'studio.db'}",
         password=os.environ.get("LORA_TAILOR_PASSWORD") or None,
+        stop_jobs=os.getpid() == 1 or os.environ.get("LORA_TAILOR_STOP_JOBS") == "1",
     )
 
 

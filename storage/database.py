@@ -9,33 +9,37 @@ from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy
-from sqlalchemy import URL, Connection, Engine, event
+from sqlalchemy import URL, Engine, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.orm import Session
 
-from storage import config, failures, files, schema
+from storage import config, failures, files, schema, sqlite_file
 from storage.errors import StudioError
 from storage.tables import Table
 
 _engine: Engine | None = None
+# As patient as with SQLite: ten seconds for a connection, and for a lock.
+_POSTGRES_WAITS = {"connect_timeout": 10, "options": "-c lock_timeout=10s"}
 
 
 def connect() -> None:
     """Open the database of this process's configuration, creating or migrating it first.
 
     Processes that start together take turns. An existing SQLite file is copied before a migration changes it.
-    Raises StudioError when the database is damaged, unreachable, or of a newer version of the studio.
+    Raises DamagedDatabase when its file is broken, DiskFull, and StudioError when the database is busy, may not be
+    read, does not answer, or is of a newer version of the studio.
     """
     global _engine
     close()
     files.make_folders()
     engine = _engine_for(config.current().database_url)
-    with failures.in_words(), files.locked("database"):
-        if engine.dialect.name == "sqlite":
-            _choose_journal(engine)
-            _check_integrity(engine)
-        schema.migrate(engine)
+    try:
+        with failures.in_words(), files.locked("database"):
+            _make_ready(engine)
+    except BaseException:
+        engine.dispose()  # nothing stays open of a file that somebody will now move away
+        raise
     _engine = engine
 
 
@@ -60,8 +64,17 @@ def session() -> Iterator[Session]:
 @contextmanager
 def reading() -> Iterator[Session]:
     """A session that only reads, one consistent state, without waiting in the writers' queue."""
-    with failures.in_words(), Session(_connected()) as opened, opened.begin():
+    engine = _connected()
+    if engine.dialect.name == "postgresql":  # whose statements otherwise see what others committed meanwhile
+        engine = engine.execution_options(isolation_level="REPEATABLE READ")
+    with failures.in_words(), Session(engine) as opened, opened.begin():
         yield opened
+
+
+def take_turns(opened: Session, name: str) -> None:
+    """Let no two writers that name the same thing go on at once, until this session's transaction ends."""
+    if opened.get_bind().dialect.name == "postgresql":  # on SQLite every session has the write lock already
+        opened.execute(select(func.pg_advisory_xact_lock(func.hashtext(name))))
 
 
 def insert(opened: Session, table: type[Table]) -> sqlite.Insert | postgresql.Insert:
@@ -103,10 +116,12 @@ def _engine_for(url: str) -> Engine:
     try:
         parsed = sqlalchemy.make_url(url)
         _check_supported(parsed)
-        engine = sqlalchemy.create_engine(
+        return sqlalchemy.create_engine(
             parsed,
             json_serializer=lambda value: json.dumps(files.json_safe(value)),
+            json_deserializer=_from_json,
             pool_pre_ping=parsed.get_backend_name() == "postgresql",  # it may have restarted meanwhile
+            connect_args=_POSTGRES_WAITS if parsed.get_backend_name() == "postgresql" else {},
         )
     except (ArgumentError, NoSuchModuleError) as error:
         remedy = "Write it like postgresql://user:password@host/name."
@@ -114,10 +129,6 @@ def _engine_for(url: str) -> Engine:
     except ModuleNotFoundError as error:
         remedy = 'For PostgreSQL: pip install "psycopg[binary]"'
         raise StudioError(f"The driver for this database is missing: {error.name}.", remedy) from error
-    if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
-    return engine
 
 
 def _check_supported(url: URL) -> None:
@@ -131,18 +142,16 @@ def _check_supported(url: URL) -> None:
         )
 
 
-def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
-    """Say what SQLite forgets with every connection."""
-    connection.isolation_level = None  # BEGIN comes from _begin_sqlite: Python's driver would say it too late
-    connection.execute("PRAGMA busy_timeout = 10000")  # milliseconds
-    connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA synchronous = FULL")
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    mode = connection.get_execution_options().get("sqlite_begin", "DEFERRED")
-    if mode is not None:
-        connection.exec_driver_sql(f"BEGIN {mode}")
+def _make_ready(engine: Engine) -> None:
+    file = sqlite_file.of(engine.url)
+    if file is None:
+        schema.migrate(engine)
+        return
+    watched = sqlite_file.Watched(engine, file)
+    watched.make()
+    _choose_journal(engine)
+    watched.check()
+    watched.expect(schema.migrate(engine))
 
 
 def _choose_journal(engine: Engine) -> None:
@@ -152,8 +161,9 @@ def _choose_journal(engine: Engine) -> None:
         connection.exec_driver_sql(f"PRAGMA journal_mode = {mode}")
 
 
-def _check_integrity(engine: Engine) -> None:
-    with engine.connect() as connection:
-        verdict = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
-    if verdict != "ok":
-        raise failures.damaged(str(verdict))
+def _from_json(text: str) -> Any:
+    """A column's value; the studio writes only whole JSON, so that anything else was damaged on the disk."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise failures.damaged(f"a value in it cannot be read ({error})") from error

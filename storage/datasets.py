@@ -42,6 +42,7 @@ def add(
     held_out_rows: int,
     problems: list[dict[str, Any]],
     sha256: str,
+    created_at: float | None = None,
 ) -> Dataset:
     """Remember a dataset whose folder has been published."""
     with database.session() as session:
@@ -56,7 +57,7 @@ def add(
             held_out_rows=held_out_rows,
             problems=problems,
             sha256=sha256,
-            created_at=time.time(),
+            created_at=time.time() if created_at is None else created_at,
         )
         session.add(row)
         session.flush()

@@ -1,4 +1,4 @@
-"""The one exception for everything a user can cause or fix."""
+"""The exception for everything a user can cause or fix, and the kinds of it that code has to tell apart."""
 
 from __future__ import annotations
 
@@ -20,3 +20,21 @@ class StudioError(Exception):
     def as_json(self) -> dict[str, str]:
         """The two sentences as the endpoints return them."""
         return {"message": self.message, "remedy": self.remedy}
+
+
+class DiskFull(StudioError):
+    """No room on the disk: a job that meets it pauses instead of failing.
+
+    `needed_bytes` is None where nobody could say it; `free_bytes` is what was free at that moment.
+    """
+
+    def __init__(
+        self, message: str, remedy: str = "", needed_bytes: int | None = None, free_bytes: int = 0
+    ) -> None:
+        super().__init__(message, remedy)
+        self.needed_bytes = needed_bytes
+        self.free_bytes = free_bytes
+
+
+class DamagedDatabase(StudioError):
+    """The database is broken or gone; it can be made again from the folders of the studio."""

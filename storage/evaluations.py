@@ -22,13 +22,14 @@ class Evaluation:
     created_at: float
 
 
-def add(adapter_id: str, card: dict[str, Any]) -> Evaluation:
+def add(adapter_id: str, card: dict[str, Any], created_at: float | None = None) -> Evaluation:
     """Remember a scorecard.
 
     Raises StudioError when the adapter is gone.
     """
     adapters.get(adapter_id)
-    row = EvaluationRow(id=files.new_id(), adapter_id=adapter_id, card=card, created_at=time.time())
+    now = time.time() if created_at is None else created_at
+    row = EvaluationRow(id=files.new_id(), adapter_id=adapter_id, card=card, created_at=now)
     with database.session() as session:
         session.add(row)
         session.flush()

@@ -11,7 +11,6 @@ import os
 import re
 import secrets
 import shutil
-import time
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,14 +18,25 @@ from pathlib import Path
 from typing import Any
 
 from storage import config
-from storage.errors import StudioError
+from storage.errors import DiskFull, StudioError
 
 # No vowels, so that no id spells a word; nothing that looks like something else; a letter first, so that
 # no spreadsheet takes an id for a number.
 _LETTERS = "bcdfghjkmnpqrstvwxyz"
 _LETTERS_AND_DIGITS = _LETTERS + "23456789"
 
+# The data folder's own folders; `backups` and `cache` come when they are needed.
+FOLDERS = ("datasets", "models", "runs", "adapters", "logs", "locks", "trash", "tmp")
+
 _FULL_DISK = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
+# How libraries that hide the number (safetensors, SQLite) say the same.
+_FULL_DISK_WORDS = (
+    "no space left on device",
+    "os error 28)",
+    "disk quota exceeded",
+    "os error 122)",
+    "database or disk is full",
+)
 _WINDOWS_DEVICES = {
     "con",
     "prn",
@@ -34,8 +44,6 @@ _WINDOWS_DEVICES = {
     "nul",
     *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10)),
 }
-_TEMPORARY_SECONDS = 24 * 3600
-_TRASH_SECONDS = 7 * 24 * 3600
 
 
 # -- paths ---------------------------------------------------------------------------------------------------
@@ -105,7 +113,7 @@ def make_folders() -> None:
     """
     try:
         root().mkdir(parents=True, exist_ok=True, mode=0o700)
-        for name in ("datasets", "models", "runs", "adapters", "logs", "locks", "trash", "tmp"):
+        for name in FOLDERS:
             (root() / name).mkdir(exist_ok=True)
     except OSError as error:
         raise StudioError(
@@ -161,7 +169,7 @@ def write_bytes(path: Path, data: bytes, mode: int = 0o666) -> None:
     `mode` is the file's permissions before the umask: 0o600 for secrets.
     Raises StudioError when the disk is full.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_lasting(path.parent)
     temporary = path.with_name(f".{path.name[:100]}.{new_id()}.tmp")
     with full_disk_as_error(len(data)):
         try:
@@ -171,7 +179,7 @@ def write_bytes(path: Path, data: bytes, mode: int = 0o666) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
-            _sync(path.parent)
+            sync(path.parent)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -220,38 +228,65 @@ def publish_folder(temporary: Path, final: Path) -> None:
     with full_disk_as_error():
         for folder, _, names in os.walk(temporary):
             for name in names:
-                _sync(Path(folder, name))
-            _sync(Path(folder))
+                sync(Path(folder, name))
+            sync(Path(folder))
         try:
             os.rename(temporary, final)
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
             raise FileExistsError(errno.EEXIST, "already published", str(final)) from error
-        _sync(final.parent)
+        sync(final.parent)
 
 
 @contextmanager
 def full_disk_as_error(needed_bytes: int | None = None) -> Iterator[None]:
-    """Turn the system's ways of saying "disk full" into a StudioError with the numbers."""
+    """Turn every way of saying "disk full", the system's and the libraries', into DiskFull with the numbers."""
     try:
         yield
-    except OSError as error:
-        if error.errno not in _FULL_DISK:
+    except DiskFull:
+        raise
+    except Exception as error:
+        if not is_full_disk(error):
             raise
         raise full_disk(needed_bytes) from error
 
 
-def full_disk(needed_bytes: int | None = None) -> StudioError:
+def full_disk(needed_bytes: int | None = None) -> DiskFull:
     """The error for a full disk, with what was needed where that is known."""
+    free = free_bytes()
     needs = "" if needed_bytes is None else f"needs {_size(needed_bytes)}, "
-    return StudioError(
-        f"The disk is full: {needs}{_size(free_bytes())} free.",
+    return DiskFull(
+        f"The disk is full: {needs}{_size(free, beside=needed_bytes)} free.",
         "Free some space, raise your disk quota, or start with another --data-dir.",
+        needed_bytes,
+        free,
     )
 
 
-def _sync(path: Path) -> None:
+def is_full_disk(error: BaseException | None) -> bool:
+    """Whether a full disk, or a used up quota, is the error or anything in its chain of causes."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, DiskFull) or (isinstance(error, OSError) and error.errno in _FULL_DISK):
+            return True
+        said = "" if isinstance(error, StudioError) else str(error).lower()
+        if any(words in said for words in _FULL_DISK_WORDS):
+            return True
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return False
+
+
+def make_lasting(folder: Path) -> None:
+    """Make a folder and those above it, whose names are on the disk before the return."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in missing:
+        sync(one.parent)
+
+
+def sync(path: Path) -> None:
     """Wait until a file's content, or a folder's list of names, is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -262,13 +297,24 @@ def _sync(path: Path) -> None:
 
 @contextmanager
 def locked(name: str) -> Iterator[None]:
-    """Hold the lock `name` against every other process; the system frees it when the holder dies."""
-    with open(lock_path(name), "a") as file:
+    """Hold the lock `name` against every other process; the system frees it when the holder dies.
+
+    Raises StudioError where the data folder may not be written.
+    """
+    try:
+        with full_disk_as_error():
+            file = open(lock_path(name), "a")  # noqa: SIM115  # closed below
+    except OSError as error:
+        raise StudioError(
+            f"The data folder {root()} cannot be written: {error.strerror}.",
+            "Check its permissions, or choose another folder with --data-dir.",
+        ) from error
+    with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-# -- measuring and deleting ----------------------------------------------------------------------------------
+# -- measuring -----------------------------------------------------------------------------------------------
 
 
 def sha256_of(path: Path) -> str:
@@ -278,8 +324,16 @@ def sha256_of(path: Path) -> str:
 
 
 def folder_bytes(path: Path) -> int:
-    """The bytes of all files under a folder, without following links."""
-    return sum(Path(folder, name).lstat().st_size for folder, _, names in os.walk(path) for name in names)
+    """The bytes of all files under a folder, without following links; what vanishes meanwhile is nothing."""
+    return sum(status.st_size for _, status in under(path))
+
+
+def under(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Every file and link under a folder with its status, except what vanishes before its turn."""
+    for folder, _, names in os.walk(path):
+        for name in names:
+            with suppress(OSError):
+                yield Path(folder, name), Path(folder, name).lstat()
 
 
 def free_bytes() -> int:
@@ -288,37 +342,11 @@ def free_bytes() -> int:
     return shutil.disk_usage(existing).free
 
 
-def to_trash(path: Path) -> None:
-    """Move a file or folder of the data folder to the trash; a link is moved, not what it points to.
-
-    Does nothing when it is already gone. Raises StudioError for anything outside the data folder.
-    """
-    real = path.parent.resolve() / path.name
-    if real == root().resolve() or not real.is_relative_to(root().resolve()):
-        raise StudioError(f"{path} is not in the data folder.", "Delete it yourself if you are sure.")
-    if not os.path.lexists(real):
-        return
-    target = root() / "trash" / f"{path.name}-{new_id()}"
-    shutil.move(real, target)
-    os.utime(target, follow_symlinks=False)  # its time in the trash starts now
-
-
-def tidy() -> None:
-    """Delete what has been in the trash for a week, and temporary folders that a crash left a day ago."""
-    for name, seconds in (("trash", _TRASH_SECONDS), ("tmp", _TEMPORARY_SECONDS)):
-        for entry in (root() / name).iterdir():
-            with suppress(FileNotFoundError):  # another process tidies too
-                if time.time() - entry.lstat().st_mtime < seconds:
-                    continue
-                if entry.is_dir() and not entry.is_symlink():
-                    shutil.rmtree(entry)
-                else:
-                    entry.unlink()
-
-
-def _size(count: int) -> str:
-    """A number of bytes for people, in decimal units."""
-    for unit, bytes_per_unit in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if count >= bytes_per_unit:
+def _size(count: int, beside: int | None = None) -> str:
+    """A number of bytes for people, in decimal units: in the unit of the number `beside` it, unless that hides it."""
+    units = (("GB", 10**9), ("MB", 10**6), ("kB", 10**3))
+    for unit, bytes_per_unit in units:
+        same = beside is not None and beside >= bytes_per_unit and 20 * count >= bytes_per_unit
+        if count >= bytes_per_unit or same:
             return f"{count / bytes_per_unit:.1f} {unit}"
     return f"{count} bytes"

@@ -1,7 +1,8 @@
 """The jobs: one row for each piece of work, changed only by its current attempt.
 
 `queued` → claim → `running` → finish → `finished`, `failed` or `stopped`. request_stop makes `queued` into
-`stopped` and `running` into `stopping`; requeue gives a `running` job whose process died back to the queue.
+`stopped` and `running` into `stopping`; requeue gives a `running` job whose process died back to the queue, and
+retry one that has ended without a result. What waits, and in which order, is in `storage.waiting`.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from sqlalchemy import CursorResult, delete, func, select
+from sqlalchemy import CursorResult, delete, func, or_, select, text
 from sqlalchemy import update as update_rows
 from sqlalchemy.orm import Session
 
-from storage import database, files
+from storage import database, files, workers
 from storage.errors import StudioError
-from storage.tables import JobRow
+from storage.tables import CheckpointRow, JobRow
 
 STATUSES = ("queued", "running", "stopping", "stopped", "finished", "failed")
 ACTIVE = ("running", "stopping")
@@ -25,8 +26,14 @@ ACTIVE = ("running", "stopping")
 
 @dataclass(frozen=True)
 class Job:
-    """One job as it was when it was read; the fields from `phase` on are what its process last reported."""
+    """One job as it was when it was read; the fields from `phase` on are what its process last reported.
 
+    `position` is its place among all jobs of its device, lowest first; `interruptions` say when and why earlier
+    attempts ended before their time; `needs_bytes` is the room on the disk that it needs to begin, and a queued
+    job with `paused_for` waits for it.
+    """
+
+    number: int
     id: str
     kind: str
     name: str
@@ -62,6 +69,13 @@ class Job:
     process_started: float | None
     boot_id: str | None
     events_offset: int
+    position: int
+    interruptions: list[dict[str, Any]]
+    resumed_from: int | None
+    paused_for: str | None
+    needs_bytes: int | None
+    silent_seconds: float | None
+    deleting: bool
 
 
 def add(
@@ -73,10 +87,14 @@ def add(
     rank: int | None = None,
     settings: dict[str, Any] | None = None,
     request_key: str | None = None,
+    needs_bytes: int | None = None,
 ) -> Job:
-    """Put a job in the queue; with a `request_key` that was used before, return the job it made then."""
+    """Put a job in the queue; with a `request_key` that was used before, return the job it made then.
+
+    It is not claimed while the disk has less room than `needs_bytes`.
+    """
     id = files.new_id()
-    values = {
+    values: dict[str, Any] = {
         "id": id,
         "kind": kind,
         "name": name,
@@ -95,6 +113,10 @@ def add(
         "notes": [],
         "result": {},
         "events_offset": 0,
+        "position": end_of_queue(),
+        "interruptions": [],
+        "needs_bytes": needs_bytes,
+        "deleting": False,
     }
     with database.session() as session:
         statement = database.insert(session, JobRow).values(values)
@@ -129,15 +151,25 @@ def count(status: str) -> int:
         return session.scalar(select(func.count()).select_from(JobRow).where(JobRow.status == status)) or 0
 
 
-def claim(device_lanes_busy: Collection[str]) -> Job | None:
-    """Start a new attempt of the oldest queued job whose device is free; no two callers get the same one."""
+def end_of_queue() -> Any:
+    """The position after all others, as an expression."""
+    return select(func.coalesce(func.max(JobRow.position), 0) + 1).scalar_subquery()
+
+
+def claim(device_lanes_busy: Collection[str], free_bytes: int | None = None) -> Job | None:
+    """Start a new attempt of the first queued job whose device is free; no two callers get the same one.
+
+    One that waits for more room on the disk than `free_bytes` is passed over.
+    """
     query = (
         select(JobRow)
-        .where(JobRow.status == "queued", JobRow.device.not_in(device_lanes_busy))
-        .order_by(JobRow.number)
+        .where(JobRow.status == "queued", JobRow.device.not_in(device_lanes_busy), workers.fence())
+        .order_by(JobRow.position, JobRow.number)
         .limit(1)
         .with_for_update(skip_locked=True)  # PostgreSQL; on SQLite the session already holds the write lock
     )
+    if free_bytes is not None:
+        query = query.where(or_(JobRow.needs_bytes.is_(None), JobRow.needs_bytes <= free_bytes))
     with database.session() as session:
         row = session.scalar(query)
         if row is None:
@@ -148,6 +180,7 @@ def claim(device_lanes_busy: Collection[str]) -> Job | None:
         row.phase, row.phase_done, row.phase_total = "", None, None
         row.notes, row.foreseen_seconds, row.foreseen_peak_bytes = [], None, None
         row.pid, row.process_started, row.boot_id = None, None, None
+        row.resumed_from, row.paused_for, row.silent_seconds = None, None, None
         row.events_offset = 0  # every attempt writes its own file of events
         session.flush()
         return row.record(Job)
@@ -174,23 +207,73 @@ def finish(
     result: dict[str, Any] | None = None,
 ) -> bool:
     """End a job on behalf of one attempt; False when that attempt is no longer the current one."""
-    return update(
-        id,
-        attempt,
-        status=status,
-        finished_at=time.time(),
-        seconds_left=None,
-        adapter_id=adapter_id,
-        error_message=error.message if error else None,
-        error_remedy=error.remedy if error else None,
-        result=result or {},
-    )
-
-
-def requeue(id: str, attempt: int) -> bool:
-    """Give a running job whose process died back to the queue; False when stale or being stopped."""
+    fields = {
+        "status": status,
+        "finished_at": time.time(),
+        "seconds_left": None,
+        "silent_seconds": None,
+        "paused_for": None,
+        "adapter_id": adapter_id,
+        "error_message": error.message if error else None,
+        "error_remedy": error.remedy if error else None,
+        "result": result or {},
+    }
     with database.session() as session:
-        return change(session, id, attempt, {"status": "queued", "pid": None}, statuses=("running",))
+        if not change(session, id, attempt, fields):
+            return False
+        if status == "finished":  # nothing is left to go on with, and its states are deleted
+            session.execute(delete(CheckpointRow).where(CheckpointRow.job_id == id))
+        return True
+
+
+def requeue(
+    id: str,
+    attempt: int,
+    interruption: dict[str, Any] | None = None,
+    paused_for: str | None = None,
+    needs_bytes: int | None = None,
+) -> bool:
+    """Give a running job whose process has ended back to the queue; False when stale or being stopped.
+
+    It keeps its place, which is before all that came later. `needs_bytes` is how much room on the disk it now
+    waits for, if that is more than before; `paused_for` says so in words.
+    """
+    fields: dict[str, Any] = {
+        "status": "queued",
+        "pid": None,
+        "seconds_left": None,
+        "silent_seconds": None,
+        "paused_for": paused_for,
+    }
+    with database.session() as session:
+        row = _row(session, id, lock=True)
+        if interruption is not None:
+            fields["interruptions"] = [*row.interruptions, interruption]
+        if needs_bytes is not None:
+            fields["needs_bytes"] = max(needs_bytes, row.needs_bytes or 0)
+        return change(session, id, attempt, fields, statuses=("running",))
+
+
+def pause(id: str, paused_for: str | None) -> bool:
+    """Say why a waiting job does not begin, or with None that nothing is in its way; False when it does not wait."""
+    statement = update_rows(JobRow).where(JobRow.id == id, JobRow.status == "queued", workers.fence())
+    with database.session() as session:
+        changed = session.execute(statement.values(paused_for=paused_for))
+        return cast("CursorResult[Any]", changed).rowcount == 1
+
+
+def retry(id: str) -> Job:
+    """Queue a failed or stopped job once more, to go on from its last checkpoint; others are left alone."""
+    with database.session() as session:
+        row = _row(session, id, lock=True)
+        if row.status in ("failed", "stopped") and not row.deleting:
+            row.status, row.finished_at, row.position = "queued", None, end_of_queue()
+            row.error_message, row.error_remedy, row.result = None, None, {}
+            # The user has seen them: they no longer count against going on by itself.
+            row.interruptions = [{**one, "counted": False} for one in row.interruptions]
+        session.flush()
+        session.refresh(row)
+        return row.record(Job)
 
 
 def request_stop(id: str) -> Job:
@@ -203,6 +286,42 @@ def request_stop(id: str) -> Job:
             row.status = "stopping"
         session.flush()
         return row.record(Job)
+
+
+def request_delete(id: str) -> Job | None:
+    """Mark a job for deletion, and stop it if it has not ended; None when it is already gone.
+
+    A marked job is never claimed again; `remove` forgets it once it has ended.
+    """
+    with database.session() as session:
+        row = session.scalar(select(JobRow).where(JobRow.id == id).with_for_update())
+        if row is None:
+            return None
+        row.deleting = True
+        if row.status == "queued":
+            row.status, row.finished_at = "stopped", time.time()
+        elif row.status == "running":
+            row.status = "stopping"
+        session.flush()
+        return row.record(Job)
+
+
+def marked_for_deletion() -> list[Job]:
+    """The jobs that have ended and are still to be forgotten."""
+    query = select(JobRow).where(JobRow.deleting.is_(True), JobRow.status.not_in(ACTIVE))
+    with database.reading() as session:
+        return [row.record(Job) for row in session.scalars(query)]
+
+
+def restore(values: dict[str, Any]) -> bool:
+    """Put a job back as a `Job` described it, its number included; False when its id or number is taken."""
+    with database.session() as session:
+        statement = database.insert(session, JobRow).values(values).on_conflict_do_nothing()
+        if session.scalar(statement.returning(JobRow.number)) is None:
+            return False
+        if session.get_bind().dialect.name == "postgresql":  # SQLite counts on from the highest by itself
+            session.execute(text("SELECT setval('jobs_number_seq', (SELECT max(number) FROM jobs))"))
+        return True
 
 
 def remove(id: str) -> None:
@@ -223,9 +342,10 @@ def change(
 ) -> bool:
     """Change fields within a caller's transaction if `attempt` is the current one and the job is active.
 
-    This is the fence: a process that was given up, and does not know, can change nothing.
+    This is the fence: a process that was given up, and does not know, can change nothing. Nor can a worker
+    after which another one has entered.
     """
-    fence = (JobRow.id == id, JobRow.attempt == attempt, JobRow.status.in_(statuses))
+    fence = (JobRow.id == id, JobRow.attempt == attempt, JobRow.status.in_(statuses), workers.fence())
     # Without fields it still writes, which locks the row: the answer holds until the caller's commit.
     changed = session.execute(update_rows(JobRow).where(*fence).values({"attempt": attempt, **fields}))
     return cast("CursorResult[Any]", changed).rowcount == 1

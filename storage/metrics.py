@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import select
 
-from storage import database, jobs
+from storage import checkpoints, database, jobs
 from storage.tables import MetricRow
 
 
@@ -26,9 +26,13 @@ def take_in(
     attempt: int,
     metrics: Iterable[tuple[int, str, float | None]],
     events_offset: int,
+    saved: Sequence[Mapping[str, Any]] = (),
+    kept: Collection[str] | None = None,
     **job_fields: Any,
 ) -> bool:
     """Take in what was read from an attempt's events up to byte `events_offset`, all or nothing.
+
+    `saved` are checkpoints ("step", "folder", "at"), `kept` the folders that are left; see `checkpoints.take_in`.
 
     Taken in twice, it is there once. A step that was measured again, after a resume, has its newest value.
     False, and nothing is changed, when that attempt is no longer the current one.
@@ -48,6 +52,7 @@ def take_in(
                 index_elements=["job_id", "step", "name"], set_={"value": statement.excluded.value}
             )
             session.execute(statement, rows)
+        checkpoints.take_in(session, job_id, attempt, saved, kept)
         return True
 
 

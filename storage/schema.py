@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sqlite3
-import time
-from contextlib import closing
 from pathlib import Path
 
 from alembic import command
@@ -14,7 +10,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine
 
-from storage import files
+from storage import backups, sqlite_file
 from storage.errors import StudioError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -25,8 +21,8 @@ def revision_of(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
-def migrate(engine: Engine) -> None:
-    """Bring the tables to the newest revision in one transaction, after a copy of an existing SQLite file.
+def migrate(engine: Engine) -> str | None:
+    """Bring the tables to the newest revision, which is returned, in one transaction after a copy of an SQLite file.
 
     Raises StudioError when a newer version of the studio made this database.
     """
@@ -35,28 +31,20 @@ def migrate(engine: Engine) -> None:
     scripts = ScriptDirectory.from_config(settings)
     with engine.connect() as connection:
         revision = revision_of(connection)
-    if revision == scripts.get_current_head():
-        return
+    newest = scripts.get_current_head()
+    if revision == newest:
+        return newest
     if revision is not None and revision not in {script.revision for script in scripts.walk_revisions()}:
         raise StudioError(
             f"The database was made by a newer version of LoRA Tailor (schema {revision}).",
             "Install the newest version, or choose another folder with --data-dir.",
         )
-    if engine.dialect.name == "sqlite":
-        _back_up(Path(engine.url.database or ""), revision or "unknown")
+    database = sqlite_file.of(engine.url)
+    if database is not None and database.stat().st_size > 0:  # a new one has nothing to lose
+        backups.back_up()
     with engine.execution_options(sqlite_begin="IMMEDIATE").begin() as connection:
+        if engine.dialect.name == "postgresql":  # whose other clients may be on other machines
+            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('schema'))")
         settings.attributes["connection"] = connection
         command.upgrade(settings, "head")
-
-
-def _back_up(database: Path, revision: str) -> None:
-    """Copy a database that holds something to backups/; copying the bare file could tear it."""
-    if database.stat().st_size == 0:
-        return
-    folder = files.root() / "backups"
-    folder.mkdir(exist_ok=True)
-    final = folder / f"{database.stem}-{revision}-{time.strftime('%Y%m%d-%H%M%S')}-{files.new_id()}.db"
-    temporary = final.with_suffix(".tmp")
-    with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(temporary)) as target:
-        source.backup(target)
-    os.replace(temporary, final)
+    return newest

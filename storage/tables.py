@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Double,
     ForeignKey,
     Index,
@@ -67,6 +68,7 @@ class Table(DeclarativeBase):
         str: Words(),
         float: Finite(),
         int: BigInteger(),
+        bool: Boolean(),
         list[str]: JSON(),
         list[Json]: JSON(),
         Json: JSON(),
@@ -143,6 +145,13 @@ class JobRow(Table):
     process_started: Mapped[float | None]
     boot_id: Mapped[str | None]
     events_offset: Mapped[int]
+    position: Mapped[int]
+    interruptions: Mapped[list[Json]]
+    resumed_from: Mapped[int | None]
+    paused_for: Mapped[str | None]
+    needs_bytes: Mapped[int | None]
+    silent_seconds: Mapped[float | None]
+    deleting: Mapped[bool]
 
 
 class MetricRow(Table):
@@ -205,3 +214,14 @@ class EvaluationRow(Table):
     adapter_id: Mapped[str] = mapped_column(ForeignKey("adapters.id", ondelete="CASCADE"))
     card: Mapped[Json]
     created_at: Mapped[float]
+
+
+class WorkerRow(Table):
+    """The newest worker; its number is the generation that its writes carry."""
+
+    __tablename__ = "workers"
+
+    pid: Mapped[int]
+    process_started: Mapped[float]
+    boot_id: Mapped[str]
+    started_at: Mapped[float]

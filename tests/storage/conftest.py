@@ -1,4 +1,8 @@
-"""The same tests on SQLite, and on the PostgreSQL that LORA_TAILOR_TEST_POSTGRES is the URL of, if set."""
+"""The same tests on SQLite and on PostgreSQL.
+
+The tests start a PostgreSQL of their own, or use the one that LORA_TAILOR_TEST_POSTGRES is the URL of: what is in
+its database is deleted. Where there is neither, those variants are skipped.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +13,35 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import sqlalchemy
 
 from storage import config, database, jobs
+from tests.storage import postgres
 
 POSTGRES = os.environ.get("LORA_TAILOR_TEST_POSTGRES")
 PROJECT = Path(__file__).parents[2]
 
 
-@pytest.fixture(params=["sqlite", "postgresql"] if POSTGRES else ["sqlite"])
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[postgres.Server]:
+    """The server of these tests' own, which they may also stop and start."""
+    if reason := postgres.missing():
+        pytest.skip(reason)
+    with postgres.running() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(request: pytest.FixtureRequest) -> str:
+    """The URL of an empty PostgreSQL database."""
+    url = POSTGRES or request.getfixturevalue("postgres_server").url
+    postgres.empty(url)
+    return str(url)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
 def home(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     """An empty data folder with its database, on each kind of database in turn."""
-    url = POSTGRES if request.param == "postgresql" else None
-    if url:
-        engine = sqlalchemy.create_engine(url)
-        with engine.begin() as connection:
-            connection.exec_driver_sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
-        engine.dispose()
+    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
     config.use(config.from_environment(tmp_path / "home", url))
     database.connect()
     yield tmp_path / "home"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from storage.errors import StudioError
+from storage.errors import DamagedDatabase, DiskFull, StudioError
 
 
 def test_reads_as_both_sentences() -> None:
@@ -13,3 +13,14 @@ def test_reads_as_both_sentences() -> None:
 
 def test_reads_well_without_a_remedy() -> None:
     assert str(StudioError("Row 7 is empty.")) == "Row 7 is empty."
+
+
+def test_kinds_that_code_tells_apart_read_like_all_others() -> None:
+    full = DiskFull("The disk is full.", "Free some space.", 7, 3)
+    assert isinstance(full, StudioError) and (full.needed_bytes, full.free_bytes) == (7, 3)
+    assert str(full) == "The disk is full. Free some space."
+    assert DiskFull("The disk is full.").needed_bytes is None
+    assert DamagedDatabase("Broken.", "Rebuild it.").as_json() == {
+        "message": "Broken.",
+        "remedy": "Rebuild it.",
+    }

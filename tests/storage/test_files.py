@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -17,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage import config, files
-from storage.errors import StudioError
+from storage.errors import DiskFull, StudioError
+from tests.storage import disks
 
 ESCAPES = ["..", "../other", "/etc/passwd", "a/../../other", "", ".", "a/..", "nul\0byte"]
 
@@ -149,8 +151,103 @@ def test_a_failed_write_leaves_the_old_content_and_nothing_else(
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG, errno.EDQUOT])
 def test_every_kind_of_full_disk_is_said_in_words(data: Path, number: int) -> None:
-    with pytest.raises(StudioError, match=r"needs 1\.2 GB, "), files.full_disk_as_error(1_200_000_000):
+    with pytest.raises(DiskFull, match=r"needs 1\.2 GB, ") as caught, files.full_disk_as_error(1_200_000_000):
         raise OSError(number, "full")
+    assert caught.value.needed_bytes == 1_200_000_000 and caught.value.free_bytes > 0
+
+
+@pytest.mark.parametrize(
+    ("needed", "free", "words"),
+    [
+        (1_200_000_000, 300_000_000, "needs 1.2 GB, 0.3 GB free."),
+        (1_200_000_000, 40_000_000, "needs 1.2 GB, 40.0 MB free."),
+        (1_200_000_000, 0, "needs 1.2 GB, 0 bytes free."),
+        (3, 60_000_000_000, "needs 3 bytes, 60.0 GB free."),
+        (2_000_000, 1_999, "needs 2.0 MB, 2.0 kB free."),
+        (None, 1_500_000, "The disk is full: 1.5 MB free."),
+    ],
+)
+def test_both_numbers_stand_in_one_unit_where_that_hides_nothing(
+    data: Path, monkeypatch: pytest.MonkeyPatch, needed: int | None, free: int, words: str
+) -> None:
+    monkeypatch.setattr(files, "free_bytes", lambda: free)
+    assert files.full_disk(needed).message.endswith(words)
+
+
+def test_a_disk_that_is_really_full_is_said(tmp_path: Path) -> None:
+    with disks.small_disk(tmp_path / "data", "1m") as disk:
+        config.use(config.from_environment(disk))
+        files.make_folders()
+        with pytest.raises(DiskFull, match=r"needs 2\.0 MB, 1\.0 MB free"):
+            files.write_bytes(disk / "logs" / "big", b"x" * 2_000_000)
+        assert os.listdir(disk / "logs") == []
+
+
+def chained(error: Exception, cause: Exception | None = None, handled: Exception | None = None) -> Exception:
+    error.__cause__, error.__context__ = cause, handled
+    error.__suppress_context__ = False
+    return error
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+RUST = "Error while serializing: I/O error: No space left on device (os error 28)"
+
+
+@pytest.mark.parametrize(
+    ("error", "full"),
+    [
+        (FULL, True),
+        (DiskFull("full"), True),
+        (RuntimeError(RUST), True),
+        (sqlite3.OperationalError("database or disk is full"), True),
+        (chained(ValueError("a"), cause=chained(KeyError("b"), cause=FULL)), True),
+        (chained(ValueError("a"), handled=FULL), True),
+        (PermissionError(errno.EACCES, "no"), False),
+        (StudioError("Row 7 says: No space left on device."), False),
+        (ValueError("os error 280"), False),
+    ],
+)
+def test_a_full_disk_is_known_by_number_by_words_and_behind_other_errors(
+    error: Exception, full: bool
+) -> None:
+    assert files.is_full_disk(error) is full
+
+
+def test_an_error_that_causes_itself_is_looked_at_once() -> None:
+    error = ValueError("round")
+    error.__cause__ = KeyError("and round")
+    error.__cause__.__cause__ = error
+    assert not files.is_full_disk(error)
+    assert not files.is_full_disk(None)
+
+
+def test_a_library_s_own_error_becomes_the_same_words(data: Path) -> None:
+    with pytest.raises(DiskFull, match=r"needs 5 bytes"), files.full_disk_as_error(5):
+        raise RuntimeError(RUST)
+    first = files.full_disk(7)
+    with pytest.raises(DiskFull) as caught, files.full_disk_as_error(5):
+        raise first
+    assert caught.value is first
+
+
+def test_a_lock_that_finds_no_room_says_so(tmp_path: Path) -> None:
+    with disks.small_disk(tmp_path / "data") as disk:
+        config.use(config.from_environment(disk))
+        files.make_folders()
+        subprocess.run(["mount", "-o", "remount,nr_inodes=12", str(disk)], check=True)
+        with pytest.raises(DiskFull):
+            for n in range(20):
+                with files.locked(f"{n}"):
+                    pass
+
+
+def test_a_lock_on_a_disk_that_may_not_be_written_is_explained(tmp_path: Path) -> None:
+    with disks.small_disk(tmp_path / "data") as disk:
+        config.use(config.from_environment(disk))
+        files.make_folders()
+        disks.make_read_only(disk)
+        with pytest.raises(StudioError, match="cannot be written: Read-only"), files.locked("database"):
+            pass
 
 
 def test_other_faults_of_the_system_stay_what_they_are(data: Path) -> None:
@@ -229,52 +326,6 @@ def test_measures_files(data: Path) -> None:
     assert files.sha256_of(data / "logs" / "a").startswith("ba7816bf")
     assert files.folder_bytes(data / "logs") == 7
     assert files.free_bytes() > 0
-
-
-def test_trash_takes_a_link_and_not_what_it_points_to(data: Path, tmp_path: Path) -> None:
-    (tmp_path / "precious").mkdir()
-    (tmp_path / "precious" / "file").write_text("keep")
-    (data / "runs" / "bcdf").symlink_to(tmp_path / "precious")
-    files.to_trash(data / "runs" / "bcdf")
-    assert not os.path.lexists(data / "runs" / "bcdf")
-    assert (tmp_path / "precious" / "file").read_text() == "keep"
-
-
-def test_trash_takes_nothing_from_outside(data: Path, tmp_path: Path) -> None:
-    (tmp_path / "precious").mkdir()
-    for path in (tmp_path / "precious", data / ".." / "precious", data):
-        with pytest.raises(StudioError):
-            files.to_trash(path)
-    assert (tmp_path / "precious").exists() and data.exists()
-
-
-def test_trash_can_be_asked_twice(data: Path) -> None:
-    files.dataset_folder("bcdf").mkdir()
-    files.to_trash(files.dataset_folder("bcdf"))
-    files.to_trash(files.dataset_folder("bcdf"))
-    assert len(list((data / "trash").iterdir())) == 1
-
-
-def test_tidy_deletes_only_what_is_old(data: Path, tmp_path: Path) -> None:
-    (tmp_path / "precious").mkdir()
-    old, new = files.temporary_folder(), files.temporary_folder()
-    (data / "trash" / "link").symlink_to(tmp_path / "precious")
-    (data / "trash" / "file").write_text("old")
-    (data / "trash" / "fresh").write_text("new")
-    for path in (old, data / "trash" / "link", data / "trash" / "file"):
-        os.utime(path, (0, 0), follow_symlinks=False)
-    files.tidy()
-    assert new.exists() and not old.exists()
-    assert [path.name for path in (data / "trash").iterdir()] == ["fresh"]
-    assert (tmp_path / "precious").exists()
-
-
-def test_what_is_deleted_stays_in_the_trash_for_a_week_however_old_it_is(data: Path) -> None:
-    files.dataset_folder("bcdf").mkdir()
-    os.utime(files.dataset_folder("bcdf"), (0, 0))
-    files.to_trash(files.dataset_folder("bcdf"))
-    files.tidy()
-    assert len(list((data / "trash").iterdir())) == 1
 
 
 def test_works_on_a_machine_without_a_database_package() -> None:

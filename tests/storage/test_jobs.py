@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import time
 from collections.abc import Callable
@@ -21,7 +22,9 @@ ACTIONS: dict[str, Callable[[str, int], object]] = {
     "finish": lambda id, attempt: jobs.finish(id, attempt, "finished", adapter_id="bcdf"),
     "requeue": lambda id, attempt: jobs.requeue(id, attempt),
     "take_in": lambda id, attempt: metrics.take_in(id, attempt, [(9, "loss", 1.0)], 99),
-    "checkpoint": lambda id, attempt: checkpoints.add(id, attempt, 9, "checkpoints/9"),
+    "checkpoint": lambda id, attempt: metrics.take_in(
+        id, attempt, [], 99, saved=[{"step": 9, "folder": "attempt-1/states/9", "at": 7.0}]
+    ),
 }
 
 
@@ -162,8 +165,8 @@ def test_stopping_a_running_job_asks_it_and_can_be_repeated(running_job: jobs.Jo
 
 
 def test_a_running_job_cannot_be_removed_an_ended_one_takes_its_metrics_along(running_job: jobs.Job) -> None:
-    metrics.take_in(running_job.id, 1, [(1, "loss", 2.0)], 10)
-    checkpoints.add(running_job.id, 1, 1, "checkpoints/1")
+    state = {"step": 1, "folder": "attempt-1/states/1", "at": 7.0}
+    metrics.take_in(running_job.id, 1, [(1, "loss", 2.0)], 10, saved=[state])
     with pytest.raises(StudioError, match="still running"):
         jobs.remove(running_job.id)
     jobs.finish(running_job.id, 1, "stopped")
@@ -176,3 +179,64 @@ def test_a_running_job_cannot_be_removed_an_ended_one_takes_its_metrics_along(ru
 def test_a_field_that_does_not_exist_is_a_mistake(running_job: jobs.Job) -> None:
     with pytest.raises(Exception, match="nonesuch"):
         jobs.update(running_job.id, 1, nonesuch=1)
+
+
+def test_a_job_that_waits_for_room_is_passed_over_until_there_is_some(home: Path) -> None:
+    first, second = jobs.add("training", "a", "cpu"), jobs.add("training", "b", "cpu")
+    jobs.claim(set())
+    assert jobs.requeue(first.id, 1, paused_for="The disk is full.", needs_bytes=1000)
+    claimed = jobs.claim(set(), free_bytes=999)
+    assert claimed and claimed.id == second.id
+    assert jobs.claim(set(), free_bytes=999) is None
+    claimed = jobs.claim(set(), free_bytes=1000)
+    assert claimed and (claimed.id, claimed.attempt, claimed.paused_for) == (first.id, 2, None)
+
+
+def test_interruptions_add_up_and_a_retry_forgives_them(running_job: jobs.Job) -> None:
+    for attempt in (1, 2):
+        jobs.requeue(running_job.id, attempt, {"attempt": attempt, "step": 9, "counted": True})
+        assert jobs.claim(set())
+    assert [one["attempt"] for one in jobs.get(running_job.id).interruptions] == [1, 2]
+    jobs.finish(running_job.id, 3, "failed", error=StudioError("It broke.", "Mend it."))
+    again = jobs.retry(running_job.id)
+    assert (again.status, again.error_message, again.finished_at, again.attempt) == ("queued", None, None, 3)
+    assert [one["counted"] for one in again.interruptions] == [False, False]
+    assert jobs.retry(running_job.id) == again
+
+
+@pytest.mark.parametrize("status", ["queued", "running", "stopping", "finished"])
+def test_only_what_ended_without_a_result_is_retried(home: Path, status: str) -> None:
+    job = jobs.add("training", "tone", "cpu")
+    if status != "queued":
+        jobs.claim(set())
+    if status == "stopping":
+        jobs.request_stop(job.id)
+    if status == "finished":
+        jobs.finish(job.id, 1, "finished")
+    before = jobs.get(job.id)
+    assert before.status == status and jobs.retry(job.id) == before
+
+
+def test_deleting_stops_a_job_first_and_asks_nothing_of_one_that_is_gone(home: Path) -> None:
+    waits, runs = jobs.add("training", "a", "cuda:0"), jobs.add("training", "b", "cpu")
+    jobs.claim({"cuda:0"})
+    for _ in range(2):
+        assert (marked := jobs.request_delete(waits.id)) and marked.status == "stopped"
+        assert (marked := jobs.request_delete(runs.id)) and marked.status == "stopping"
+    assert jobs.claim(set()) is None
+    assert [job.id for job in jobs.marked_for_deletion()] == [waits.id]
+    jobs.finish(runs.id, 1, "stopped")
+    assert jobs.retry(runs.id).status == "stopped"
+    for job in jobs.marked_for_deletion():
+        jobs.remove(job.id)
+    assert jobs.list_all() == [] and jobs.request_delete(waits.id) is None
+
+
+def test_a_restored_job_is_the_one_that_was_described(running_job: jobs.Job) -> None:
+    jobs.requeue(running_job.id, 1, {"attempt": 1, "step": 9}, "The disk is full.", 5)
+    described = dataclasses.asdict(jobs.get(running_job.id))
+    assert not jobs.restore(described)
+    jobs.remove(running_job.id)
+    assert jobs.restore({**described, "number": 7})
+    assert dataclasses.asdict(jobs.get(running_job.id)) == {**described, "number": 7}
+    assert jobs.add("training", "next", "cpu").number == 8

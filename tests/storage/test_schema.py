@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import shutil
+import signal
 import sqlite3
 import subprocess
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 
-from storage import config, database, files, jobs, schema
+from storage import backups, config, database, files, jobs, schema
 from storage.errors import StudioError
 from storage.tables import Table
 
@@ -69,11 +70,12 @@ def test_the_migrations_make_exactly_the_tables_of_the_code(home: Path) -> None:
 
 
 @pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
-def test_the_first_migration_renders_for_every_database(dialect: str) -> None:
+def test_the_migrations_render_every_table_for_every_database(dialect: str) -> None:
     sql = io.StringIO()
     context = MigrationContext.configure(dialect_name=dialect, opts={"as_sql": True, "output_buffer": sql})
     with Operations.context(context):
-        importlib.import_module("storage.migrations.versions.0001_first").upgrade()
+        for path in sorted((schema.MIGRATIONS / "versions").glob("0*.py")):
+            importlib.import_module(f"storage.migrations.versions.{path.stem}").upgrade()
     assert sql.getvalue().count("CREATE TABLE") == len(Table.metadata.tables)
     numbered = {"sqlite": "AUTOINCREMENT", "postgresql": "BIGSERIAL"}[dialect]
     assert sql.getvalue().count(numbered) == len(Table.metadata.tables)
@@ -170,3 +172,43 @@ def test_a_database_of_a_newer_studio_is_left_alone(tmp_path: Path, monkeypatch:
     with pytest.raises(StudioError, match=r"newer version .*9999"):
         database.connect()
     assert files.sha256_of(files.database_path()) == before
+
+
+def test_a_killed_migration_is_undone_and_the_next_start_does_it(
+    tmp_path: Path, child: Child, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed when much of the change is in the file already, and only the journal knows what was there before."""
+    connected_to_sqlite(tmp_path / "home")
+    for _ in range(40):
+        jobs.add("training", "tone", "cpu", settings={"text": "x" * 100_000})
+    before = jobs.list_all()
+    database.close()
+    stop = """op.execute("UPDATE jobs SET settings = '{}'")
+    print("changed", flush=True)
+    if __import__("os").environ.get("STAY"):
+        __import__("time").sleep(600)"""
+    changed = with_next_migration(tmp_path / "migrations", stop)
+    monkeypatch.setenv("STAY", "1")
+    script = f"""
+from pathlib import Path
+from storage import schema
+schema.MIGRATIONS = Path({str(changed)!r})
+database.connect()
+"""
+    bytes_before = files.sha256_of(files.database_path())
+    process = child(script, connect=False)
+    assert process.stdout is not None and process.stdout.readline() == "changed\n"
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert files.sha256_of(files.database_path()) != bytes_before
+    database.connect()
+    assert "note" not in columns_of_jobs()
+    assert jobs.list_all() == before
+    database.close()
+
+    monkeypatch.delenv("STAY")
+    process = child(script, connect=False)
+    process.communicate()
+    assert process.returncode == 0
+    assert "note" in columns_of_jobs()
+    assert len(backups.list_all()) == 2
