@@ -2,43 +2,63 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import dataclasses
+from signal import SIGKILL, SIGTERM
+from typing import Any
 
-from jobs import run_folder
-from storage import adapters, files, jobs
-from storage.errors import StudioError
+from jobs import adapter_record, recovery, run_folder, run_state
+from jobs.executors import processes
+from jobs.training import folders
+from storage import adapters, checkpoints, files, jobs, trash
+from storage.errors import DiskFull, StudioError
 from storage.jobs import Job
 
-WEIGHTS_FILE = "adapter_model.safetensors"
 SEE_LOG = "Start it again; the last lines of its log are on the run page."
-# What a training says about its adapter in result.json; the rest follows from the job and the folder.
-MADE_BY_TRAINING = (
-    "rank",
-    "alpha",
-    "target_modules",
-    "parameters",
-    "base_weights_sha256",
-    "held_out_loss",
-    "best_step",
-    "settings",
-)
 
 
-def finish(job: Job) -> bool:
-    """Write down how the job ended, from its result.json; harmless to do again after a crash.
+def finish(job: Job, exit_status: int | None = None) -> bool:
+    """Write down how the job ended, from its result.json, or give it back to the queue to go on.
 
-    False when the attempt is no longer the current one.
+    Harmless to do again after a crash. `exit_status` is its process's, None where nobody knows it.
+    Returns False when the attempt is no longer the current one.
+    Raises DiskFull when there is no room to publish its adapter: to be done again later.
     """
+    done = _finish(job, exit_status)
+    run_state.write(job.id)
+    if done:
+        _keep_what_is_there(job.id)
+    return done
+
+
+def _keep_what_is_there(job_id: str) -> None:
+    """Let disk and database agree about the checkpoints: a finished run has none, and damaged ones count no more."""
+    folder = files.run_folder(job_id)
+    if jobs.get(job_id).status == "finished":
+        folders.forget_states(folder)
+        return
+    saved = [state.folder for state in checkpoints.list_of(job_id)]
+    checkpoints.keep_only(job_id, [state for state in saved if files.safe_join(folder, state).is_dir()])
+
+
+def _finish(job: Job, exit_status: int | None) -> bool:
     adapter: dict[str, Any] | None = None
     try:
         result = run_folder.result_of(files.attempt_folder(job.id, job.attempt))
         if result is None:
-            return _interrupted(job)
+            return _interrupted(job, exit_status)
         if result["status"] == "failed":
             return jobs.finish(job.id, job.attempt, "failed", error=StudioError(**result["error"]))
+        if job.deleting or result["status"] in ("interrupted", "paused"):
+            return _ended_in_order(job, result)
+        if not jobs.update(job.id, job.attempt):  # given up meanwhile: nothing of it is published
+            return False
         if result.get("adapter") is not None:
             adapter = _published(job, result["adapter"])
+    except DiskFull:
+        raise
     except (StudioError, OSError, KeyError, TypeError) as error:
+        if files.is_full_disk(error):
+            raise files.full_disk() from error
         return jobs.finish(job.id, job.attempt, "failed", error=_unusable(error))
     # Outside: a busy database is no fault of the result, and the worker comes back to it.
     if adapter:
@@ -48,13 +68,52 @@ def finish(job: Job) -> bool:
     )
 
 
-def _interrupted(job: Job) -> bool:
-    """The end of a job whose process said nothing: a stop if one was asked for, else a failure."""
-    verb = "Stopped" if job.status == "stopping" else "Interrupted"
-    where = f" at step {job.step}" if job.total_steps else ""
-    error = StudioError(f"{verb}{where}: the job's process ended without a result.", SEE_LOG)
-    status: Literal["stopped", "failed"] = "stopped" if job.status == "stopping" else "failed"
-    return jobs.finish(job.id, job.attempt, status, error=error)
+def _ended_in_order(job: Job, result: dict[str, Any]) -> bool:
+    """The end of an attempt that the system asked to end, or that has no room on the disk: it goes on later."""
+    if job.status == "stopping":
+        return jobs.finish(job.id, job.attempt, "stopped")
+    if result["status"] == "interrupted":
+        return jobs.requeue(job.id, job.attempt, recovery.interruption(job, recovery.ASKED))
+    return _paused(job, result.get("needs_bytes"))
+
+
+def _paused(job: Job, needed_bytes: int | None) -> bool:
+    # What it waits for, and says: never less than what it asked for at first, which counts in what it gives back now.
+    needed_bytes = max(needed_bytes or recovery.ROOM_BYTES, job.needs_bytes or 0)
+    return jobs.requeue(
+        job.id,
+        job.attempt,
+        recovery.interruption(job, recovery.FULL),
+        paused_for=recovery.waits_for_room(dataclasses.replace(job, needs_bytes=needed_bytes)),
+        needs_bytes=needed_bytes,
+    )
+
+
+def _interrupted(job: Job, exit_status: int | None) -> bool:
+    """The end of a job whose process said nothing: it goes on by itself, unless that is of no use."""
+    if job.status == "stopping":
+        where = f" at step {job.step}" if job.total_steps else ""
+        error = StudioError(f"Stopped{where}: the job's process had to be ended.", SEE_LOG)
+        return jobs.finish(job.id, job.attempt, "stopped", error=error)
+    if files.free_bytes() < recovery.FULL_BYTES:
+        return _paused(job, None)
+    restarted = job.boot_id not in (None, "", processes.boot_id())
+    was_killed = exit_status is None or exit_status == -SIGKILL
+    if was_killed and not restarted and run_folder.memory_ran_out(files.attempt_folder(job.id, job.attempt)):
+        return jobs.finish(job.id, job.attempt, "failed", error=recovery.out_of_memory(job))
+    if exit_status == -SIGTERM:  # so early that it had not begun to listen
+        return jobs.requeue(job.id, job.attempt, recovery.interruption(job, recovery.ASKED))
+    now = recovery.interruption(job, recovery.RESTARTED if restarted else recovery.KILLED)
+    refusal = recovery.refusal(job, now)
+    if refusal is not None:
+        return jobs.finish(job.id, job.attempt, "failed", error=refusal)
+    return jobs.requeue(job.id, job.attempt, now)
+
+
+def forget(job: Job) -> None:
+    """Put an ended job's folder into the trash, then forget it: in this order a crash between loses nothing."""
+    trash.to_trash(files.run_folder(job.id))
+    jobs.remove(job.id)
 
 
 def _published(job: Job, made: dict[str, Any]) -> dict[str, Any]:
@@ -62,20 +121,13 @@ def _published(job: Job, made: dict[str, Any]) -> dict[str, Any]:
 
     Each attempt has one id, so that a worker that died after the move, and the next one, mean the same.
     """
-    adapter_id = f"{job.id}-{job.attempt}"
-    folder = files.adapter_folder(adapter_id)
+    name = f"{job.name} · rank {made['rank']}" if several_ranks(job) else job.name
+    folder = files.adapter_folder(f"{job.id}-{job.attempt}")
     if not folder.exists():
-        files.publish_folder(files.attempt_folder(job.id, job.attempt) / "adapter", folder)
-    return {
-        "id": adapter_id,
-        "name": f"{job.name} · rank {made['rank']}" if several_ranks(job) else job.name,
-        "job_id": job.id,
-        "dataset_id": job.dataset_id,
-        "base_model_id": job.base_model_id,
-        "size_bytes": files.folder_bytes(folder),
-        "weights_sha256": files.sha256_of(folder / WEIGHTS_FILE),
-        **{name: made[name] for name in MADE_BY_TRAINING},
-    }
+        draft = files.attempt_folder(job.id, job.attempt) / "adapter"
+        adapter_record.described(draft, job, made, name)
+        files.publish_folder(draft, folder)
+    return adapter_record.described(folder, job, made, name)
 
 
 def several_ranks(job: Job) -> bool:

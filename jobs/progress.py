@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import threading
 import time
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,18 @@ class Progress:
     def foreseen(self, seconds: float, peak_bytes: int, tokens_per_second: float | None = None) -> None:
         """Say what a rehearsal measured: how long all steps will take, the most memory, the speed."""
 
+    def checkpoint(self, step: int, folder: str, kept: list[str]) -> None:
+        """Say that a state was saved from which the run can go on.
+
+        Args:
+            step: how many steps it has behind it.
+            folder: where it lies, relative to the run's folder.
+            kept: all of this attempt that stay, the new one among them, named in the same way.
+        """
+
+    def resumed(self, step: int) -> None:
+        """Say that the run goes on from a state saved after `step` steps."""
+
     def log(self, text: str) -> None:
         """Write a line for whoever reads the run's log."""
 
@@ -46,7 +58,12 @@ class Progress:
 
 
 class RunFolderProgress(Progress):
-    """Appends events.jsonl of an attempt's folder; a file `stop` beside it, or SIGTERM, stops the job."""
+    """Appends events.jsonl of an attempt's folder; a file `stop` beside it, or `terminated`, stops the job.
+
+    Attributes:
+        interrupted_at: the step at which the attempt before this one was interrupted, where that is known.
+        terminated: the system asked for the end with SIGTERM, says whoever hears it.
+    """
 
     def __init__(self, attempt_folder: Path, attempt: int) -> None:
         attempt_folder.mkdir(parents=True, exist_ok=True)
@@ -60,16 +77,9 @@ class RunFolderProgress(Progress):
         self._reached = 0
         self._phase: tuple[str, float] = ("", 0.0)
         self._notes: list[str] = []
-        self._terminated = False
+        self.interrupted_at: int | None = None
+        self.terminated = False
         self._one_at_a_time = threading.Lock()
-
-    def stop_on_sigterm(self) -> None:
-        """Take SIGTERM as a wish to stop; only the main thread may call this."""
-
-        def note(_signal: int, _frame: object) -> None:
-            self._terminated = True
-
-        signal.signal(signal.SIGTERM, note)
 
     def total_steps(self, count: int) -> None:
         """Say how many steps there will be."""
@@ -111,13 +121,30 @@ class RunFolderProgress(Progress):
         """Say what a rehearsal measured: seconds of all steps, peak bytes, tokens per second."""
         self._write("foreseen", seconds=seconds, peak_bytes=peak_bytes, tokens_per_second=tokens_per_second)
 
+    def checkpoint(self, step: int, folder: str, kept: list[str]) -> None:
+        """Say that a state was saved, and which of this attempt stay."""
+        self._write("checkpoint", step=step, folder=folder, kept=kept)
+
+    def resumed(self, step: int) -> None:
+        """Say from which step the run goes on, in the log also where it was interrupted."""
+        self._write("resumed", step=step)
+        if self.interrupted_at is None:
+            self.log(f"Resumed from step {step} (attempt {self._attempt}).")
+        else:
+            at = f"Interrupted at step {self.interrupted_at}"
+            self.log(f"{at}; resumed from {step} (attempt {self._attempt}).")
+
     def log(self, text: str) -> None:
         """Write a line to the run's log, which is where this process's output goes."""
         print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
 
     def should_stop(self) -> bool:
         """Whether somebody asked for the end of this job."""
-        return self._terminated or self._stop_file.exists()
+        return self.terminated or self.asked_to_stop()
+
+    def asked_to_stop(self) -> bool:
+        """Whether a person asked for it; the system asks through `terminated`."""
+        return self._stop_file.exists()
 
     def close(self) -> None:
         """Wait until all events are on the disk; called once, before the result is written."""
@@ -131,22 +158,42 @@ class RunFolderProgress(Progress):
             event = {"attempt": self._attempt, "seq": self._seq, "time": time.time(), "type": kind, **content}
             line = json.dumps(files.json_safe(event), allow_nan=False).encode() + b"\n"
             with files.full_disk_as_error(len(line)):
-                self._events.write(line)
+                self._append(line)
+
+    def _append(self, line: bytes) -> None:
+        """All of a line, or nothing of it: a disk that is almost full takes its beginning."""
+        begin = os.fstat(self._events.fileno()).st_size
+        written = 0
+        try:
+            while written < len(line):
+                written += self._events.write(line[written:])
+        except OSError:
+            with suppress(OSError):
+                self._events.truncate(begin)
+            raise
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Events read together: metrics as (step, name, value), the job's newest fields, and where to go on."""
+    """Events read together: metrics as (step, name, value), the job's newest fields, and where to go on.
+
+    `saved` has {"step", "folder", "at"} of every state that was saved, its folder relative to the run's;
+    `kept` names the folders that were left after the last of them, and is None where none was saved.
+    """
 
     metrics: list[tuple[int, str, float | None]]
     fields: dict[str, Any]
     offset: int
+    saved: list[dict[str, Any]] = field(default_factory=list)
+    kept: list[str] | None = None
 
 
 def read_events(attempt_folder: Path, offset: int, limit_bytes: int = 1 << 20) -> Batch:
     """The whole lines after byte `offset`; a line still being written waits for the next call."""
     metrics: list[tuple[int, str, float | None]] = []
     fields: dict[str, Any] = {}
+    saved: list[dict[str, Any]] = []
+    kept: list[str] | None = None
     try:
         with (attempt_folder / EVENTS_FILE).open("rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -161,7 +208,10 @@ def read_events(attempt_folder: Path, offset: int, limit_bytes: int = 1 << 20) -
         fields |= _job_fields(event)
         if event.get("type") == "metric":
             metrics += [(event["step"], name, value) for name, value in event["values"].items()]
-    return Batch(metrics, fields, offset + len(lines) + 1 if lines else offset)
+        elif event.get("type") == "checkpoint":
+            saved.append({"step": event["step"], "folder": event["folder"], "at": event["time"]})
+            kept = event["kept"]
+    return Batch(metrics, fields, offset + len(lines) + 1 if lines else offset, saved, kept)
 
 
 def _parsed(line: bytes) -> dict[str, Any]:
@@ -186,6 +236,8 @@ def _job_fields(event: dict[str, Any]) -> dict[str, Any]:
             foreseen = {"foreseen_" + name: event[name] for name in ("seconds", "peak_bytes")}
             speed = event["tokens_per_second"]
             return foreseen | ({} if speed is None else {"tokens_per_second": speed})
+        case "resumed":
+            return {"resumed_from": event["step"]}
         case "metric":
             shown = ("loss", "held_out_loss", "tokens_per_second")
             values = {name: event["values"][name] for name in shown if name in event["values"]}

@@ -5,20 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from jobs import gpu, run_folder
+from jobs import finishing, gpu, recovery, run_folder, run_state
 from jobs.base_models import catalogue
 from jobs.base_models.catalogue import BaseModel
-from jobs.lora import targets
+from jobs.lora import savings, targets
 from jobs.lora.targets import Matrix
 from jobs.training import settings as training_settings
 from jobs.training import warm_start
 from jobs.training.settings import TrainingSettings
-from storage import adapters, datasets, files, jobs
+from storage import adapters, checkpoints, datasets, files, jobs, waiting
 from storage.errors import StudioError
 from storage.jobs import Job
+from storage.waiting import Where
 
-# What a training writes beside a download: checkpoints, the adapter, its log.
-TRAINING_BYTES = 200_000_000
+# What a training writes whatever its adapter's size: events, its log, compiled kernels.
+RUN_BYTES = 50_000_000
+# A checkpoint holds for each trained value itself, two moments of the optimiser, its gradient and the best so far.
+CHECKPOINT_VALUES = 5
+# Two are kept while a third is written.
+CHECKPOINTS = 3
+# Where nothing is known of the model's matrices before it is fetched.
+UNKNOWN_BYTES = 200_000_000
 OPEN = ("queued", "running", "stopping")
 
 
@@ -50,17 +57,37 @@ def submit_training(
         )
     ranks = checked.try_ranks or (checked_rank,)
     _check_modules(model, ranks, checked)
-    _check_disk(model)
-    return jobs.add(
-        "training",
-        name or f"{dataset.name} · {model.name} · {_in_words(ranks)}",
-        gpu.default_device(),
-        dataset_id=dataset_id,
-        base_model_id=base_model_id,
-        rank=ranks[0] if len(ranks) == 1 else checked_rank,
-        settings=checked.as_json(),
-        request_key=request_key,
+    needed_bytes = disk_bytes(model, ranks, checked)
+    _check_disk(needed_bytes)
+    return _kept(
+        jobs.add(
+            "training",
+            name or f"{dataset.name} · {model.name} · {_in_words(ranks)}",
+            _least_busy_device(),
+            dataset_id=dataset_id,
+            base_model_id=base_model_id,
+            rank=ranks[0] if len(ranks) == 1 else checked_rank,
+            settings=checked.as_json(),
+            request_key=request_key,
+            needs_bytes=needed_bytes,
+        )
     )
+
+
+def disk_bytes(model: BaseModel, ranks: Sequence[int], settings: TrainingSettings) -> int:
+    """The room on the disk that a training needs to its end: checkpoints, adapter, log, and the model if missing."""
+    download = 0 if model.available else model.size_bytes or 0
+    matrices = catalogue.matrices_of(model)
+    if settings.start_from is not None:
+        values = adapters.get(settings.start_from).parameters * len(ranks)
+    elif matrices:
+        chosen = targets.choose(matrices, settings.target_modules, settings.layers)
+        counted = (savings.counts_of(chosen, r, settings.rank_pattern, settings.use_dora) for r in ranks)
+        values = sum(map(sum, counted))
+    else:
+        return UNKNOWN_BYTES + download
+    values *= max(1, len(settings.try_learning_rates))
+    return RUN_BYTES + 4 * values * (CHECKPOINTS * CHECKPOINT_VALUES + 2) + download
 
 
 def submit_fetch(base_model_id: str) -> Job:
@@ -75,7 +102,16 @@ def submit_fetch(base_model_id: str) -> Job:
             return job
     # The number makes two clicks at the same moment one job, and a new try after a failure a new one.
     key = f"fetch {base_model_id} {len(earlier)}"
-    return jobs.add("fetch", f"Fetch {model.name}", gpu.NETWORK, base_model_id=base_model_id, request_key=key)
+    return _kept(
+        jobs.add(
+            "fetch",
+            f"Fetch {model.name}",
+            gpu.NETWORK,
+            base_model_id=base_model_id,
+            request_key=key,
+            needs_bytes=model.size_bytes,
+        )
+    )
 
 
 def fetch_starter_once() -> None:
@@ -89,12 +125,52 @@ def stop(job_id: str) -> Job:
     job = jobs.request_stop(job_id)
     if job.status == "stopping":
         run_folder.request_stop(files.run_folder(job_id))
+    return _kept(job)
+
+
+def retry(job_id: str) -> Job:
+    """Let a failed or stopped job go on from its last checkpoint; any other is left alone.
+
+    Raises StudioError when there is no such job.
+    """
+    return _kept(jobs.retry(job_id))
+
+
+def move(job_id: str, where: Where) -> Job:
+    """Put a waiting job elsewhere in its device's queue; one that no longer waits is left alone.
+
+    Raises StudioError when there is no such job.
+    """
+    moved = waiting.move(job_id, where)
+    for job in waiting.in_order(moved.device):
+        run_state.write(job.id)
+    return moved
+
+
+def delete(job_id: str) -> None:
+    """Forget a job and put its run folder into the trash, once it has ended; its adapter stays.
+
+    Nothing happens when it is already gone.
+    """
+    job = jobs.request_delete(job_id)
+    if job is None:
+        return
+    if job.status in jobs.ACTIVE:
+        run_folder.request_stop(files.run_folder(job_id))
+    else:
+        finishing.forget(job)
+
+
+def _kept(job: Job) -> Job:
+    """The job, once its run folder tells of it too: from then on no loss of the database can take it away."""
+    run_state.write(job.id)
     return job
 
 
 def status(job_id: str) -> dict[str, Any]:
     """How a job stands, as the endpoint /job answers; numbers that are not finite are None."""
     job = jobs.get(job_id)
+    saved = checkpoints.list_of(job.id)
     error = None
     if job.error_message is not None:
         error = {"message": job.error_message, "remedy": job.error_remedy or ""}
@@ -121,6 +197,13 @@ def status(job_id: str) -> dict[str, Any]:
             **{name: job.result.get(name) for name in ("rehearsal", "trials", "best_trial")},
             "error": error,
             "adapter_id": job.adapter_id,
+            "attempt": job.attempt,
+            "interruptions": recovery.sentences(job),
+            "resumed_from": job.resumed_from,
+            "paused_for": job.paused_for,
+            "silent_seconds": job.silent_seconds,
+            "place": waiting.place(job.id),
+            "checkpoint_step": saved[0].step if saved else None,
         }
     )
     return shown
@@ -167,7 +250,16 @@ def _check_start(
         warm_start.check_fits(earlier, matrices, ranks, settings)
 
 
-def _check_disk(model: BaseModel) -> None:
-    needed = TRAINING_BYTES + (0 if model.available else model.size_bytes or 0)
-    if files.free_bytes() < needed:
-        raise files.full_disk(needed)
+def _check_disk(needed_bytes: int) -> None:
+    if files.free_bytes() < needed_bytes:
+        raise files.full_disk(needed_bytes)
+
+
+def _least_busy_device() -> str:
+    """The GPU with the fewest jobs that have not ended, the first of several; without one the processor."""
+    devices = [device.id for device in gpu.devices()]
+    gpus = [device for device in devices if device != "cpu"]
+    if len(gpus) < 2:
+        return devices[0]
+    open_jobs = [job.device for status in OPEN for job in jobs.list_all(status=status, limit=100_000)]
+    return min(gpus, key=open_jobs.count)

@@ -11,18 +11,59 @@ from typing import Any, cast
 from jobs.executors import processes
 from jobs.executors.base import Handle
 from storage import files
+from storage.errors import StudioError
 
 JOB_FILE = "job.json"
 LOG_FILE = "log.txt"
 STOP_FILE = "stop"
 PROCESS_FILE = "process.json"
 RESULT_FILE = "result.json"
+SYSTEM_FILE = "system.json"
+RESERVE_FILE = ".reserve"
+# Kept from the start, and given back to the disk before the result is written: also on a full one it then fits.
+RESERVE_BYTES = 256_000
 
 
 def request_stop(run_folder: Path) -> None:
     """Ask the job of this folder to end; asking again changes nothing."""
     run_folder.mkdir(parents=True, exist_ok=True)
     (run_folder / STOP_FILE).touch()
+
+
+def forget_stop(run_folder: Path) -> None:
+    """Let the next attempt run, although an earlier one was asked to end."""
+    (run_folder / STOP_FILE).unlink(missing_ok=True)
+
+
+def reserve(attempt_folder: Path) -> None:
+    """Take the room that the attempt's result will need, and note what the system did before the attempt.
+
+    Raises StudioError when the disk is full.
+    """
+    files.write_bytes(attempt_folder / RESERVE_FILE, bytes(RESERVE_BYTES))
+    note_memory_kills(attempt_folder)
+
+
+def note_memory_kills(attempt_folder: Path) -> None:
+    """Note what the system has killed for want of memory so far, for `memory_ran_out`."""
+    counter = processes.memory_counter()
+    noted = {"memory_counter": str(counter), "memory_kills": processes.memory_kills(counter)}
+    files.write_json(attempt_folder / SYSTEM_FILE, noted)
+
+
+def write_result(attempt_folder: Path, result: dict[str, Any]) -> None:
+    """Leave what the attempt ended with, in the room that was kept for it."""
+    (attempt_folder / RESERVE_FILE).unlink(missing_ok=True)
+    files.write_json(attempt_folder / RESULT_FILE, result)
+
+
+def memory_ran_out(attempt_folder: Path) -> bool:
+    """Whether the system has killed a process of the attempt's group for want of memory since it began."""
+    try:
+        noted = files.read_json(attempt_folder / SYSTEM_FILE)
+        return processes.memory_kills(Path(noted["memory_counter"])) > int(noted["memory_kills"])
+    except (StudioError, OSError, KeyError, TypeError):
+        return False
 
 
 def claim(attempt_folder: Path) -> bool:

@@ -6,7 +6,9 @@ With `--wait DATA_FOLDER` instead it waits for a worker to name the job; see `jo
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -22,6 +24,8 @@ from storage.errors import StudioError
 
 # The system ends the job rather than the page or the desktop when memory runs out.
 OOM_SCORE_ADJUSTMENT = "500"
+# After SIGTERM a job has so long to save a checkpoint; then it ends with the last one that it has.
+GRACE_SECONDS = 20.0
 
 JobFunction = Callable[[dict[str, Any], Progress], dict[str, Any]]
 
@@ -49,11 +53,42 @@ def do(folder: Path, attempt: int, kinds: Mapping[str, str]) -> None:
     if not run_folder.claim(attempt_folder):
         print("This attempt is another process's already.", flush=True)
         return
+    run_folder.reserve(attempt_folder)
     progress = RunFolderProgress(attempt_folder, attempt)
-    progress.stop_on_sigterm()
-    result = _result_of(files.read_json(folder / run_folder.JOB_FILE), progress, kinds)
-    progress.close()
-    files.write_json(attempt_folder / run_folder.RESULT_FILE, result)
+    ending = _end_in_order_on_sigterm(progress, attempt_folder)
+    spec = files.read_json(folder / run_folder.JOB_FILE)
+    progress.interrupted_at = spec.get("interrupted_at")
+    result = _result_of(spec, progress, kinds)
+    if result["status"] == "stopped" and progress.terminated and not progress.asked_to_stop():
+        result["status"] = "interrupted"
+    with suppress(OSError):  # on a full disk what was written stays, and the result has its own room
+        progress.close()
+    with ending:
+        run_folder.write_result(attempt_folder, result)
+
+
+def _end_in_order_on_sigterm(progress: RunFolderProgress, attempt_folder: Path) -> threading.Lock:
+    """Take SIGTERM as a wish to save and end, and end without having saved when that takes too long.
+
+    Returns the lock under which a result is written: of both endings, the first one counts.
+    """
+    ending = threading.Lock()
+
+    def give_up() -> None:
+        with ending:
+            if not (attempt_folder / run_folder.RESULT_FILE).exists():
+                run_folder.write_result(attempt_folder, {"status": "interrupted"})
+            os._exit(128 + signal.SIGTERM)
+
+    def on_sigterm(_signal: int, _frame: object) -> None:
+        if not progress.terminated:
+            progress.terminated = True
+            timer = threading.Timer(GRACE_SECONDS, give_up)
+            timer.daemon = True  # whoever has saved in time does not wait for it
+            timer.start()
+
+    signal.signal(signal.SIGTERM, on_sigterm)
+    return ending
 
 
 def _prepare_process() -> None:
@@ -69,19 +104,32 @@ def _result_of(spec: dict[str, Any], progress: Progress, kinds: Mapping[str, str
     try:
         with _device(spec, progress):
             return _function(kinds[spec["kind"]])(spec, progress)
-    except StudioError as error:
-        traceback.print_exc()
-        return {"status": "failed", "error": error.as_json()}
-    except Exception:  # noqa: BLE001 (an edge: logged under an id)
-        error_id = files.new_id()
-        progress.log(f"Error {error_id}:\n{traceback.format_exc()}")
-        return {
-            "status": "failed",
-            "error": {
-                "message": f"Something unexpected went wrong (error {error_id}).",
-                "remedy": "The details stand in the run's log under that id.",
-            },
-        }
+    except gpu.WaitStopped:
+        return {"status": "stopped"}
+    except Exception as error:  # noqa: BLE001 (an edge: logged)
+        with suppress(OSError):  # a full disk takes no log either
+            traceback.print_exc()
+        return _failure(error, progress)
+
+
+def _failure(error: Exception, progress: Progress) -> dict[str, Any]:
+    """The result that an error makes: a pause for want of disk, else a failure in words."""
+    if files.is_full_disk(error):
+        return {"status": "paused", "needs_bytes": getattr(error, "needed_bytes", None)}
+    if not isinstance(error, StudioError):
+        if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+            error = StudioError(
+                "The computer has too little memory for this job.",
+                "Close other programs, set tokens_per_step or max_tokens lower, or choose a smaller base model.",
+            )
+        else:
+            error_id = files.new_id()
+            progress.log(f"The error above is error {error_id}.")
+            error = StudioError(
+                f"Something unexpected went wrong (error {error_id}).",
+                "The details stand in the run's log above that id.",
+            )
+    return {"status": "failed", "error": error.as_json()}
 
 
 @contextmanager
@@ -91,9 +139,8 @@ def _device(spec: dict[str, Any], progress: Progress) -> Iterator[None]:
         yield
         return
     progress.phase("Waiting for the device")
-    with suppress(StudioError):  # a server that does not answer may have ended; the lock knows
-        connection.free_device()
-    with gpu.hold(spec["device"], f"the job “{spec['name']}”"):
+    who = f"the job “{spec['name']}”"
+    with gpu.take(spec["device"], who, connection.free_device, progress.should_stop, progress.phase):
         yield
 
 

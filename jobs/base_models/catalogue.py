@@ -14,7 +14,7 @@ from typing import Any
 from jobs.base_models import gguf, shapes, weights
 from jobs.base_models.shapes import ModelShape
 from jobs.lora import targets
-from storage import files
+from storage import files, trash
 from storage.errors import StudioError
 
 STARTER_ID = "starter"
@@ -123,7 +123,7 @@ def publish(model: BaseModel, filled: Path, source: str) -> Path:
     files.write_json(filled / weights.ORIGIN_FILE, origin)
     weights.weights_sha256(filled)
     final = files.model_folder(files.slug(model.id))
-    files.to_trash(final)  # only a model that is no longer complete is published again
+    trash.to_trash(final)  # only a model that is no longer complete is published again
     files.publish_folder(filled, final)
     return final
 

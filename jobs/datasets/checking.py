@@ -88,7 +88,8 @@ def prompt_key(example: Example) -> Hashable:
 
     Conversations that grow out of one another share their opening, so they share this key.
     """
-    opening = next(n for n, message in enumerate(example.messages) if message["role"] == "user") + 1
+    asked = (n for n, message in enumerate(example.messages, start=1) if message["role"] == "user")
+    opening = next(asked, len(example.messages))
     return tuple(" ".join(message["content"].casefold().split()) for message in example.messages[:opening])
 
 

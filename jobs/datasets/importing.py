@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,6 +150,7 @@ def _add(data: bytes, source_name: str, name: str, seed: int) -> datasets.Datase
         "held_out_rows": len(held_out),
         "problems": problems,
         "sha256": hashlib.sha256(data).hexdigest(),
+        "created_at": time.time(),
     }
     with files.full_disk_as_error(len(data)):
         staged, final = files.temporary_folder(), files.dataset_folder(dataset_id)

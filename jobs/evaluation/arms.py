@@ -50,13 +50,16 @@ def answers_of_all_sides(
     system = shared_system(adapter.dataset_id)
     answered: list[dict[str, SideAnswer]] = []
     for start in range(0, len(rows), ROWS_PER_BATCH):
-        report("Answering held-out rows", start, len(rows))
+        counted = ("Answering held-out rows", start, len(rows))
+        report(*counted)
         batch = rows[start : start + ROWS_PER_BATCH]
         requests = []
         for row in batch:
             asked = behind(row.messages, system)
             requests += requests_for(NAMED_SIDES, adapter, adapter.base_model_id, asked)
-        answers = client.answers(adapter.base_model_id, requests, settings, should_stop)
+        answers = client.answers(
+            adapter.base_model_id, requests, settings, should_stop, _waits(report, counted)
+        )
         if any(answer["finish_reason"] == "stopped" for answer in answers):
             raise StudioError("The scorecard was stopped.", "Start it again when you like.")
         sides = len(NAMED_SIDES)
@@ -65,6 +68,18 @@ def answers_of_all_sides(
             answered.append({answer["side"]: answer for answer in own})
     report("Answering held-out rows", len(rows), len(rows))
     return answered
+
+
+def _waits(report: Report, counted: tuple[str, int, int]) -> Callable[[str], None]:
+    """Says why there are no answers now; "" says that they go on, so what was counted stands there again."""
+
+    def tell(words: str) -> None:
+        if words:
+            report(words, None, None)
+        else:
+            report(*counted)
+
+    return tell
 
 
 def longest_answer(adapter: Adapter, references: list[str]) -> int:

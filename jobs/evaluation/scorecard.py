@@ -6,6 +6,7 @@ from collections.abc import Callable
 from statistics import fmean
 from typing import Any
 
+from jobs import adapter_record
 from jobs.datasets.rows import load_rows
 from jobs.evaluation import rules
 from jobs.evaluation.arms import HeldOutRow, Report, answers_of_all_sides, longest_answer
@@ -41,7 +42,7 @@ def scorecard(
     if stored is not None and not force and stored.card.get("asked_about") == asked_about:
         return stored.card
     card = _card(adapter, rows, report or _silent, should_stop) | {"asked_about": asked_about}
-    evaluations.add(adapter_id, card)
+    adapter_record.keep_scorecard(evaluations.add(adapter_id, card))
     return card
 
 

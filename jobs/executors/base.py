@@ -41,3 +41,7 @@ class Executor(Protocol):
     def is_alive(self, handle: Handle) -> bool:
         """Whether the job's process still runs; it need not have been started by this executor."""
         ...
+
+    def exit_status(self, handle: Handle) -> int | None:
+        """How a process that has ended did so, a signal as its negative number; None where nobody knows."""
+        ...

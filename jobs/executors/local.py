@@ -37,6 +37,7 @@ class LocalExecutor:
     def __init__(self, module: str = "jobs.run_job") -> None:
         self._module = module
         self._children: dict[int, subprocess.Popen[bytes]] = {}
+        self._ended: dict[int, int | None] = {}
         self._spare: Spare | None = None
         self._no_spare_before = 0.0
 
@@ -91,6 +92,8 @@ class LocalExecutor:
                     start_new_session=True,
                 )
         except OSError as error:
+            if files.is_full_disk(error):
+                raise files.full_disk() from error
             raise StudioError(
                 f"The job's process could not be started: {error.strerror}.",
                 "Free some memory or disk space, then start it again.",
@@ -111,7 +114,12 @@ class LocalExecutor:
             # The main thread ends first; the status comes when torch's threads have ended as well.
             with suppress(subprocess.TimeoutExpired):
                 child.wait(REAP_SECONDS)
+            self._ended[handle.pid] = child.returncode
         return False
+
+    def exit_status(self, handle: Handle) -> int | None:
+        """How an ended child of this process did so; nobody knows it of a job that was adopted."""
+        return self._ended.pop(handle.pid, None)
 
 
 def _computes(run_folder: Path) -> bool:

@@ -26,13 +26,44 @@ def handle_of(pid: int) -> Handle | None:
     """The identity of the process that has this number now; None if there is none, or only its remains."""
     if pid <= 1:
         return None
-    if sys.platform == "linux":
-        started = _start_ticks(pid)
-        boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    else:
-        started = _creation_time(pid)
-        boot_id = ""  # a creation time says the boot as well
-    return None if started is None else Handle(pid, started, boot_id)
+    started = _start_ticks(pid) if sys.platform == "linux" else _creation_time(pid)
+    return None if started is None else Handle(pid, started, boot_id())
+
+
+def boot_id() -> str:
+    """What tells one run of this computer from the next; empty where a creation time says that as well."""
+    if sys.platform != "linux":
+        return ""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def memory_counter() -> Path:
+    """Where the system counts the processes that it killed for want of memory, of this process's own group if it can.
+
+    The whole computer's count would blame a job's end on a browser that was killed while the job ran.
+    """
+    try:
+        groups = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        groups = []
+    # Version 2: "0::/path"; version 1: "4:memory:/path" (cgroups(7)). In a container the path may lead elsewhere.
+    for kinds, path in (group.split(":", 2)[1:] for group in groups):
+        for counter in (
+            Path(f"/sys/fs/cgroup/memory{path}/memory.oom_control") if kinds == "memory" else None,
+            Path(f"/sys/fs/cgroup{path}/memory.events") if kinds == "" else None,
+        ):
+            if counter is not None and counter.exists():
+                return counter
+    return Path("/proc/vmstat")
+
+
+def memory_kills(counter: Path) -> int:
+    """How many processes the system has killed for want of memory, by `memory_counter`; 0 where it does not say."""
+    try:
+        counts = counter.read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in counts if line.startswith("oom_kill ")), 0)
 
 
 def own_handle() -> Handle:

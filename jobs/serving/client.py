@@ -7,18 +7,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import cast
 
 import httpx
 
-from jobs import locks
+from jobs import gpu, locks
 from jobs.base_models import catalogue
 from jobs.executors import processes
-from jobs.serving import address
+from jobs.serving import address, waiting
 from jobs.serving.address import Address
-from jobs.serving.connection import SILENCE_SECONDS, call, connection, errors_in_words
+from jobs.serving.connection import SILENCE_SECONDS, ServerGone, call, connection, errors_in_words, gone
 from jobs.serving.schema import (
     ALREADY_RUNNING,
     NAMED_SIDES,
@@ -29,18 +29,21 @@ from jobs.serving.schema import (
     SideRequest,
 )
 from jobs.serving.sides import Messages, behind, conversation, requests_for, shared_system, with_system
+from jobs.serving.waiting import Waiting
 from storage import adapters, config, files
 from storage.errors import StudioError
 
 # Importing torch takes 3 seconds, and many times that on a busy computer with a slow disk.
 START_SECONDS = 120.0
+# So long a program's question waits for a job to finish; a person's waits as long as he does.
+MOST_WAITING_SECONDS = 600.0
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
 
 def ensure_running() -> Address:
     """The address of this data folder's model server, started now where none runs.
 
-    Raises: StudioError when it does not come up.
+    Raises: ServerGone when it does not come up.
     """
     found = _running()
     if found is not None:
@@ -60,7 +63,7 @@ def ensure_running() -> Address:
             elif starting.poll() is not None:
                 break
             time.sleep(0.1)
-    raise StudioError("The model server did not start.", f"The reason is in {files.log_path('server')}.")
+    raise ServerGone("The model server did not start.", f"The reason is in {files.log_path('server')}.")
 
 
 def compare(
@@ -70,7 +73,8 @@ def compare(
 
     Closing the iterator stops the answers. Without an adapter the base model of the first adapter among the
     sides is asked, else the starter.
-    Raises: StudioError for an empty or too long prompt, an unknown adapter, or a busy computer.
+    Raises: StudioError for an empty or too long prompt or an unknown adapter, Busy when a job has the device
+    or takes it, ServerGone when the server ends in the middle; `waiting.patiently` outlasts the last two.
     """
     settings = settings or CompareSettings()
     adapter = adapters.get(adapter_id) if adapter_id else None
@@ -87,9 +91,15 @@ def compare(
 def compare_all(
     adapter_id: str | None, prompt: str | Messages, settings: CompareSettings | None = None
 ) -> list[SideAnswer]:
-    """The finished answers of `compare`."""
-    *_, finished = compare(adapter_id, prompt, settings)
-    return finished
+    """The finished answers of `compare`, after the job that has the device.
+
+    Raises: Busy when that takes longer than ten minutes, and as `compare`.
+    """
+    snapshots = waiting.patiently(
+        lambda: compare(adapter_id, prompt, settings), most_seconds=MOST_WAITING_SECONDS
+    )
+    *_, finished = snapshots
+    return cast(list[SideAnswer], finished)
 
 
 def answers(
@@ -97,18 +107,25 @@ def answers(
     requests: list[SideRequest],
     settings: CompareSettings,
     should_stop: Callable[[], bool] = lambda: False,
+    waits: Callable[[str], object] = lambda words: None,
 ) -> list[SideAnswer]:
     """The finished answers to many conversations in one batch, in the order asked.
 
-    Raises: StudioError when `should_stop` says so, and as `compare`.
+    While a job has the device, `waits` is told so in sentences; it is told "" when the answers go on.
+    Raises: StudioError when `should_stop` says so, and as `stream`, but for Busy.
     """
-    snapshots = stream(base_model_id, requests, settings)
     latest: list[SideAnswer] = []
-    for snapshot in snapshots:
-        if should_stop():
-            snapshots.close()
-            raise StudioError("Answering was stopped.", "Start it again when you like.")
-        latest = snapshot
+    told = ""
+    with closing(waiting.patiently(lambda: stream(base_model_id, requests, settings), "It goes on")) as items:
+        for item in items:
+            if should_stop():
+                raise StudioError("Answering was stopped.", "Start it again when you like.")
+            words = item.words if isinstance(item, Waiting) else ""
+            if words != told:
+                waits(words)
+                told = words
+            if not isinstance(item, Waiting):
+                latest = item
     return latest
 
 
@@ -117,7 +134,7 @@ def stream(
 ) -> Generator[list[SideAnswer], None, None]:
     """The answers so far to conversations that are answered together; closing it stops them.
 
-    Raises: StudioError when the model cannot answer them.
+    Raises: Busy, ServerGone, and any other StudioError when the model cannot answer them.
     """
     if catalogue.find(base_model_id).folder is None:
         raise StudioError(
@@ -132,6 +149,7 @@ def stream(
         strength=settings.strength,
     )
     server = ensure_running()
+    latest: list[SideAnswer] = []
     with (
         errors_in_words(),
         connection(server, SILENCE_SECONDS) as opened,
@@ -140,9 +158,14 @@ def stream(
         response.raise_for_status()
         for line in response.iter_lines():
             snapshot = json.loads(line)
+            if "busy" in snapshot:
+                raise gpu.Busy(snapshot["busy"])
             if "error" in snapshot:
                 raise StudioError(**snapshot["error"])
-            yield snapshot["answers"]
+            latest = snapshot["answers"]
+            yield latest
+    if not latest or not all(answer["done"] for answer in latest):
+        raise gone()
 
 
 def stop_generation() -> bool:

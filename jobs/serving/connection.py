@@ -21,6 +21,10 @@ SILENCE_SECONDS = 15 * 60.0
 ENDING_SECONDS = 120.0
 
 
+class ServerGone(StudioError):
+    """The model server ended in the middle; a new one may be asked the same."""
+
+
 def free_device() -> None:
     """Make the model server give its memory back; returns when it has, and does nothing where none runs."""
     server = address.read()
@@ -60,7 +64,18 @@ def errors_in_words() -> Iterator[None]:
     try:
         yield
     except httpx.HTTPError as error:
-        raise StudioError(
-            f"The model server did not answer to the end ({type(error).__name__}).",
-            f"Ask again. If it happens twice, the reason is in {files.log_path('server')}.",
-        ) from error
+        # One that keeps silent still runs, and would do so when it is asked again.
+        gone = isinstance(error, httpx.TransportError) and not isinstance(error, httpx.ReadTimeout)
+        raise (ServerGone if gone else StudioError)(*_unanswered(type(error).__name__)) from error
+
+
+def gone() -> ServerGone:
+    """The error for an answer that ends before its end."""
+    return ServerGone(*_unanswered("no end"))
+
+
+def _unanswered(how: str) -> tuple[str, str]:
+    return (
+        f"The model server did not answer to the end ({how}).",
+        f"Ask again. If it happens twice, the reason is in {files.log_path('server')}.",
+    )

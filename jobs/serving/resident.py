@@ -51,12 +51,15 @@ class Resident:
     def answer(self, generation: Generation) -> None:
         """Fill in `generation.answers` until all sides are done.
 
-        Raises: StudioError when the computer is busy, the model is missing or a prompt is too long.
+        Raises: Busy when a job has the device or takes it, StudioError when the model is missing or a prompt
+        is too long.
         """
-        _check_not_given_up(generation)
+        self._check_not_given_up(generation)
         generation.started = True
         request = generation.request
         engine = self._engine_of(request.base_model_id)
+        # A job may have come while the model was loaded.
+        self._check_not_given_up(generation)
         self._load_adapters(engine, [side.adapter_id for side in request.requests if side.adapter_id])
         begun = time.monotonic()
         answers = [_unanswered(side, self._weights[side.adapter_id]) for side in request.requests]
@@ -74,7 +77,7 @@ class Resident:
             for delta in deltas:
                 answers[delta.row] = _grown(answers[delta.row], delta, seconds)
             generation.answers = answers
-        _check_not_given_up(generation)
+        self._check_not_given_up(generation)
 
     def free(self) -> None:
         """Forget the model and let go of the device."""
@@ -92,7 +95,8 @@ class Resident:
         if folder is None:
             raise StudioError(f"The base model “{base_model_id}” is not on this computer.", "Fetch it first.")
         with ExitStack() as held:
-            self._hold_device(held)
+            # A second, because whoever only looks who holds the device has it for a moment.
+            held.enter_context(gpu.hold(self.device, gpu.MODEL_SERVER, timeout=1.0))
             try:
                 engine = Engine(folder, self.device)
             except torch.OutOfMemoryError as error:
@@ -106,16 +110,6 @@ class Resident:
         self.base_loads += 1
         return engine
 
-    def _hold_device(self, held: ExitStack) -> None:
-        try:
-            # A second, because whoever only looks who holds the device has it for a moment.
-            held.enter_context(gpu.hold(self.device, "the model server", timeout=1.0))
-        except StudioError as error:
-            raise StudioError(
-                f"The computer is busy with {gpu.holder(self.device) or 'another program'}.",
-                "Answers come back when it has finished.",
-            ) from error
-
     def _load_adapters(self, engine: Engine, wanted: list[str]) -> None:
         """Put the wanted adapters on the base; the longest unused others leave when there are many."""
         for adapter_id in wanted:
@@ -126,10 +120,9 @@ class Resident:
         while len(self.adapters) > max(KEPT_ADAPTERS, len(set(wanted))):
             engine.unload_adapter(self.adapters.pop(0))
 
-
-def _check_not_given_up(generation: Generation) -> None:
-    if generation.given_up:
-        raise StudioError("The computer is needed for a job.", "Answers come back when it has finished.")
+    def _check_not_given_up(self, generation: Generation) -> None:
+        if generation.given_up:
+            raise gpu.Busy(gpu.wanted_by(self.device) or "a job")
 
 
 def _unanswered(side: SideRequest, weights: str) -> SideAnswer:

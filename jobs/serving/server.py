@@ -77,6 +77,8 @@ class ModelServer:
                     yield _line({"answers": sent})
             try:
                 await future
+            except gpu.Busy as busy:
+                yield _line({"busy": busy.who})
             except StudioError as error:
                 yield _line({"error": error.as_json()})
         finally:
@@ -164,6 +166,8 @@ def main() -> int:
     parser.add_argument("--idle-seconds", type=float, default=IDLE_SECONDS)
     arguments = parser.parse_args()
     config.use(config.from_environment(arguments.data_dir))
+    # The order in which jobs.gpu counts; torch reads it when it uses the first GPU.
+    os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     lock = locks.take(files.lock_path("model-server"))
     if lock is None:
         return ALREADY_RUNNING

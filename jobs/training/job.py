@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,17 +16,17 @@ from jobs.datasets.conversations import Example as Conversation
 from jobs.datasets.splitting import held_out_rows
 from jobs.generation.chat import ChatFormat
 from jobs.progress import Progress
-from jobs.training.checkpoints import adopt_states, save_adapter
+from jobs.training.checkpoints import save_adapter
 from jobs.training.engine import Engine, engine_for
 from jobs.training.examples import Example, LeftOut, shortened, tokenized
+from jobs.training.folders import ADAPTER_FOLDER, STATES_FOLDER
 from jobs.training.loop import TrainingResult, train
 from jobs.training.model import adapted_model, adapter_names
 from jobs.training.settings import TrainingSettings, check_rank, fitted, from_json, trials
+from jobs.training.states import adopt_states
 from storage import files
 from storage.errors import StudioError
 
-ADAPTER_FOLDER = "adapter"
-STATES_FOLDER = "states"
 FACTS_FILE = "tailor.json"
 
 
@@ -34,6 +34,7 @@ def run(spec: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     """Train the adapter that `spec` (job.json) describes, on a device that the caller holds.
 
     Of several trials, the best one's adapter is kept. A later attempt goes on where the one before it ended.
+    The states stay until the result is safe: whoever keeps it calls `jobs.training.folders.forget_states`.
 
     Returns result.json: how it went, and under "adapter" what is to be remembered of the adapter in the
     attempt's folder `adapter/` (None when it was stopped before its first step).
@@ -51,14 +52,17 @@ def run(spec: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     base_name = catalogue.find(spec["base_model_id"]).public_name
     tried = trials(rows.settings, spec["rank"])
     names, ranks = adapter_names(len(tried)), [trial.rank for trial in tried]
-    model = adapted_model(base_folder, spec["device"], ranks, rows.settings, base_name, warm_start)
+    with ThreadPoolExecutor(1) as beside:  # reading all of a large model takes a while
+        hashed = beside.submit(weights.weights_sha256, base_folder)
+        model = adapted_model(base_folder, spec["device"], ranks, rows.settings, base_name, warm_start)
+    base_sha256 = hashed.result()
     engine = engine_for(
         model, rows.settings, tried, rows.train, progress, device=spec["device"], warm_start=warm_start
     )
 
     attempt_folder = files.attempt_folder(spec["job_id"], spec["attempt"])
     folder, states = attempt_folder / ADAPTER_FOLDER, attempt_folder / STATES_FOLDER
-    adopt_states(states, _earlier_states(spec["job_id"], spec["attempt"]))
+    adopt_states(states, _earlier_states(spec["job_id"], spec["attempt"]), progress)
     result = train(
         engine,
         rows.train,
@@ -68,13 +72,12 @@ def run(spec: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         lambda trial, values: save_adapter(folder, model.peft_config[names[trial]], values),
         trials=tried,
         state_folder=states,
+        base_model={"weights": base_sha256, "config.json": files.sha256_of(base_folder / "config.json")},
     )
-    if not result.stopped:
-        shutil.rmtree(states, ignore_errors=True)
     adapter = None
     if result.best_trial is not None:
         config = model.peft_config[names[result.best_trial]]
-        adapter = _adapter(config, engine, base_folder, rows.settings, result)
+        adapter = _adapter(config, engine, base_sha256, rows.settings, result)
         facts = {"base_model": base_name, "rows_trained": len(rows.train), **adapter}
         files.write_json(folder / FACTS_FILE, facts)
     return _outcome(result, adapter, rows)
@@ -144,7 +147,7 @@ def _split(dataset_id: str, held_out_share: float) -> tuple[list[Mapping[str, An
 
 
 def _adapter(
-    config: Any, engine: Engine, base_folder: Path, settings: TrainingSettings, result: TrainingResult
+    config: Any, engine: Engine, base_sha256: str, settings: TrainingSettings, result: TrainingResult
 ) -> dict[str, Any]:
     """What is to be remembered of the best trial's adapter."""
     assert result.best_trial is not None
@@ -154,7 +157,7 @@ def _adapter(
         "alpha": config.lora_alpha,
         "target_modules": sorted(config.target_modules),
         "parameters": sum(value.numel() for value in engine.weights.masters[result.best_trial].values()),
-        "base_weights_sha256": weights.weights_sha256(base_folder),
+        "base_weights_sha256": base_sha256,
         "held_out_loss": result.best_held_out_loss,
         "best_step": result.best_step,
         "settings": kept.as_json(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +15,13 @@ import torch
 from torch import Tensor
 
 from jobs.progress import Progress
-from jobs.training.checkpoints import States, TrainingState, fingerprint, random_state, set_random_state
+from jobs.training.checkpoints import TrainingState, random_state, set_random_state
 from jobs.training.examples import Example
+from jobs.training.fingerprint import fingerprint
 from jobs.training.packing import Pack, plan_run
 from jobs.training.rehearsal import Rehearsal, Watch, rehearse
 from jobs.training.settings import TrainingSettings, Trial
+from jobs.training.states import States
 from jobs.training.trials import Save, TrialResult, Trials
 from storage.errors import StudioError
 
@@ -76,6 +78,7 @@ def train(
     trials: Sequence[Trial],
     state_folder: Path | None = None,
     resume: bool = True,
+    base_model: Mapping[str, str] | None = None,
 ) -> TrainingResult:
     """Train the adapters of `engine` and keep the best state of the best of them.
 
@@ -87,18 +90,29 @@ def train(
         save: gets (trial, weights by parameter name) whenever there is a new best of all trials.
         trials: as `jobs.training.settings.trials` gives them, one for each adapter of the engine.
         state_folder: where states are saved from which the run can go on.
-        resume: go on from the newest state there, if there is one.
+        resume: go on from the newest state there, if there is one; else all of them are deleted.
+        base_model: hashes of what it is made of, by name; a state of another base model is refused.
 
     Raises:
         StudioError: there is nothing to learn, the loss is no number any more before anything was learned,
-            memory runs out, or the state in `state_folder` is of another run.
+            memory runs out, every state in `state_folder` is damaged, or the newest is of another run.
     """
     if not sum(example.supervised_tokens for example in train_examples):
         raise StudioError(
             f"None of the {len(train_examples)} examples has an answer to learn.",
             "Raise max_tokens (longest example), or add answers.",
         )
-    run = _Run(engine, train_examples, held_out_examples, settings, progress, save, trials, state_folder)
+    run = _Run(
+        engine,
+        train_examples,
+        held_out_examples,
+        settings,
+        progress,
+        save,
+        trials,
+        state_folder,
+        base_model or {},
+    )
     run.begin(resume)
     run.learn_everything()
     return run.end()
@@ -117,6 +131,7 @@ class _Run:
         save: Save,
         trials: Sequence[Trial],
         state_folder: Path | None,
+        base_model: Mapping[str, str],
     ) -> None:
         self.engine, self.weights, self.device = engine, engine.weights, engine.device
         self.examples, self.settings, self.progress = train_examples, settings, progress
@@ -142,10 +157,9 @@ class _Run:
             "settings": settings.as_json(),
             "trials": [dataclasses.asdict(trial) for trial in trials],
             "parameters": [{n: list(p.shape) for n, p in names.items()} for names in self.weights.masters],
-            "plan": self.plan,
         }
-        run = fingerprint(described, self.examples, self.held_out)
-        self.states = States(state_folder, run, 4 * self.weights.master.nbytes)
+        run = fingerprint(described, self.plan, train_examples, held_out_examples, base_model)
+        self.states = States(state_folder, run, 4 * self.weights.master.nbytes, progress)
 
     def learn_everything(self) -> None:
         """Every step of the plan, with a look at the held-out examples every now and then."""
@@ -156,10 +170,10 @@ class _Run:
                 goes_on = self.look_at_base()
             elif self.state.steps in self.look_steps and not self.has_looked():
                 goes_on = self.look()
-                self.states.save(self.whole_state)
+                self.save_state()
             elif self.state.steps < len(self.plan):
                 goes_on = self.step()
-                self.states.save(self.whole_state, STATE_SECONDS)
+                self.save_state(STATE_SECONDS)
             else:
                 return
 
@@ -283,8 +297,13 @@ class _Run:
         """Rehearse, and go on from a saved state if there is one."""
         torch.manual_seed(self.settings.seed)
         self.progress.total_steps(len(self.plan))
-        saved = self.states.newest() if resume else None
+        if not resume:
+            self.states.forget()
+        saved = self.states.newest()
         done = saved.steps if saved else 0
+        if saved and self.device.type == "cpu":
+            # More memory may be free now, but sums of other packs round differently.
+            self.engine.pack_tokens = min(self.engine.pack_tokens, saved.pack_tokens)
         looks = sum(step > done for step in self.look_steps) + (bool(self.held_out) and not done)
         look_tokens = sum(len(example.token_ids) for example in self.held_out)
         longest_row = max(len(example.token_ids) for example in self.examples)
@@ -316,7 +335,12 @@ class _Run:
             if [list(pack.rows) for pack in packs[: len(saved.learned)]] != saved.learned:
                 self.forget_step()  # packs are cut in another way now
         self.trials.resumed()
-        self.note(f"This run went on after step {saved.steps}, where it was interrupted.")
+        self.progress.resumed(saved.steps)
+
+    def save_state(self, after_seconds: float = 0.0) -> None:
+        """Save a state from time to time, but none of a run whose last step gave no finite number."""
+        if not min(self.state.broken_steps):
+            self.states.save(self.whole_state, after_seconds)
 
     def whole_state(self) -> TrainingState:
         """Everything that the rest of the run depends on."""
@@ -325,7 +349,8 @@ class _Run:
             del optimizer["gradient"]
         tensors, python_random = random_state(self.device)
         tensors |= {**self.state.tensors, **optimizer, "losses": self.losses}
-        return dataclasses.replace(self.state, tensors=tensors, python_random=python_random)
+        own = {"pack_tokens": self.engine.pack_tokens, "tensors": tensors, "python_random": python_random}
+        return dataclasses.replace(self.state, **own)  # type: ignore[arg-type]
 
     def note(self, words: str) -> None:
         """Keep a sentence on what went otherwise than planned."""

@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import signal
 import sys
 import time
 from typing import Any
@@ -20,7 +22,10 @@ from storage import files
 from storage.errors import StudioError
 
 MODULE = "tests.jobs.small_jobs"
-KINDS = {name: f"{MODULE}:{name}" for name in ("count", "sleep", "deaf", "refuse", "break_down", "adapt")}
+NAMES = (
+    "count", "sleep", "deaf", "deaf_once", "refuse", "break_down", "fill_up", "forget", "adapt", "die", "hang"
+)  # fmt: skip
+KINDS = {name: f"{MODULE}:{name}" for name in NAMES}
 
 Spec = dict[str, Any]
 
@@ -51,6 +56,47 @@ def deaf(spec: Spec, progress: Progress) -> dict[str, Any]:
     progress.metric(3, loss=1.0)
     time.sleep(600)
     return {"status": "finished"}
+
+
+def deaf_once(spec: Spec, progress: Progress) -> dict[str, Any]:
+    """Hear of a stop only late."""
+    progress.total_steps(1)
+    time.sleep(spec["settings"]["seconds"])
+    return {"status": "stopped" if progress.should_stop() else "finished"}
+
+
+def die(spec: Spec, progress: Progress) -> dict[str, Any]:
+    """Count to settings["steps"], killed after as many steps as settings["deaths"] says for each attempt."""
+    deaths = spec["settings"]["deaths"]
+    steps = spec["settings"]["steps"]
+    progress.total_steps(steps)
+    for step in range(1, steps + 1):
+        progress.metric(step, loss=1 / step)
+        if spec["attempt"] <= len(deaths) and step == deaths[spec["attempt"] - 1]:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return {"status": "finished"}
+
+
+def hang(spec: Spec, progress: Progress) -> dict[str, Any]:
+    """Report nothing any more after a step, until it is stopped."""
+    progress.total_steps(9)
+    progress.metric(1, loss=1.0)
+    while not progress.should_stop():
+        time.sleep(0.05)
+    return {"status": "stopped"}
+
+
+def fill_up(spec: Spec, progress: Progress) -> dict[str, Any]:
+    """Find the disk full, until the data folder holds a file `roomy`."""
+    if (files.root() / "roomy").exists():
+        return {"status": "finished"}
+    with files.full_disk_as_error(123_000_000):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def forget(spec: Spec, progress: Progress) -> dict[str, Any]:
+    """Find no memory, in torch's words."""
+    raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
 
 
 def refuse(spec: Spec, progress: Progress) -> dict[str, Any]:
@@ -89,8 +135,10 @@ def main() -> int:
     if "--data-dir" in sys.argv:
         worker.IDLE_SECONDS = 1.0
         worker.PREPARE_AFTER_SECONDS = 0.2
+        worker.SILENT_SECONDS = float(os.environ.get("SILENT_SECONDS", worker.SILENT_SECONDS))
         local.SPARE_NEEDS_BYTES = 0
         return worker.main(LocalExecutor(MODULE))
+    run_job.GRACE_SECONDS = float(os.environ.get("GRACE_SECONDS", run_job.GRACE_SECONDS))
     return run_job.main(sys.argv[1:], KINDS, os.environ.get("WARM_MODULES", "").split())
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from jobs import finishing
-from storage import adapters, files, jobs
+from storage import adapters, checkpoints, files, jobs, metrics
 from storage.errors import StudioError
 from storage.jobs import Job
 
@@ -61,6 +61,7 @@ def test_an_old_attempt_finishes_nothing(job: Job) -> None:
     assert jobs.claim(set())
     assert not finishing.finish(job)
     assert jobs.get(job.id).status == "running"
+    assert adapters.list_all() == [] and not files.adapter_folder(f"{job.id}-1").exists()
 
 
 @pytest.mark.parametrize(
@@ -101,3 +102,37 @@ def test_an_adapter_of_a_sweep_has_the_rank_that_was_kept(home: Path) -> None:
         assert finishing.finish(job)
         adapter = adapters.get(f"{job.id}-1")
         assert (adapter.rank, adapter.name) == (4, name)
+
+
+def with_states(job: Job, *steps: int) -> list[Path]:
+    """A job with so many reported checkpoints, and their folders."""
+    places = [f"attempt-1/states/step-{step:08d}-000000" for step in steps]
+    saved = [{"step": step, "folder": place, "at": 7.0} for step, place in zip(steps, places, strict=True)]
+    metrics.take_in(job.id, 1, [], 1, saved=saved)
+    found = [files.run_folder(job.id) / place for place in places]
+    for folder in found:
+        files.write_bytes(folder / "state.json", b"{}")
+    return found
+
+
+def test_a_finished_run_leaves_no_states_and_a_stopped_one_keeps_them(job: Job) -> None:
+    folders = with_states(job, 10, 20)
+    files.write_json(files.attempt_folder(job.id, 1) / "result.json", {"status": "stopped"})
+    assert finishing.finish(job)
+    assert all(folder.exists() for folder in folders)
+    assert [state.step for state in checkpoints.list_of(job.id)] == [20, 10]
+    jobs.retry(job.id)
+    again = jobs.claim(set())
+    assert again
+    files.write_json(files.attempt_folder(job.id, 2) / "result.json", {"status": "finished"})
+    assert finishing.finish(again)
+    assert not any(folder.exists() for folder in folders) and checkpoints.list_of(job.id) == []
+
+
+def test_a_checkpoint_that_was_set_aside_is_offered_no_more(job: Job) -> None:
+    newest = with_states(job, 10, 20)[1]
+    newest.rename(newest.with_name(f"damaged-{newest.name}"))
+    error = {"message": "No valid checkpoint of this run is left.", "remedy": "Start it again."}
+    files.write_json(files.attempt_folder(job.id, 1) / "result.json", {"status": "failed", "error": error})
+    assert finishing.finish(job)
+    assert [state.step for state in checkpoints.list_of(job.id)] == [10]

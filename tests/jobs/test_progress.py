@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,39 @@ def test_what_is_no_number_becomes_null(folder: Path) -> None:
     assert batch.fields["loss"] is None
 
 
+def test_saved_states_are_listed_and_the_last_event_says_which_are_left(folder: Path) -> None:
+    progress = RunFolderProgress(folder, 2)
+    progress.metric(1, loss=1.0)
+    assert read_events(folder, 0).saved == [] and read_events(folder, 0).kept is None
+    names = [f"attempt-2/states/step-{step:08d}-000000" for step in (1, 2, 3)]
+    before = time.time()
+    for step, kept in ((1, names[:1]), (2, names[:2]), (3, names[1:])):
+        progress.checkpoint(step, names[step - 1], kept)
+    batch = read_events(folder, 0)
+    assert [(state["step"], state["folder"]) for state in batch.saved] == list(
+        zip((1, 2, 3), names, strict=True)
+    )
+    assert all(before <= state["at"] <= time.time() for state in batch.saved)
+    assert batch.kept == names[1:] and batch.metrics == [(1, "loss", 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("interrupted_at", "words"),
+    [
+        (120, "Interrupted at step 120; resumed from 100 (attempt 2)."),
+        (None, "Resumed from step 100 (attempt 2)."),
+    ],
+)
+def test_where_a_run_goes_on_is_a_fact_of_the_job_and_stands_in_its_log(
+    folder: Path, interrupted_at: int | None, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    progress = RunFolderProgress(folder, 2)
+    progress.interrupted_at = interrupted_at
+    progress.resumed(100)
+    assert read_events(folder, 0).fields == {"resumed_from": 100}
+    assert capsys.readouterr().out.split(" ", 1)[1] == words + "\n"
+
+
 def test_bytes_are_reported_at_a_readable_rate_and_to_the_end(folder: Path) -> None:
     progress = RunFolderProgress(folder, 1)
     for done in range(1001):
@@ -123,16 +156,31 @@ def test_a_torn_line_spoils_only_itself(folder: Path) -> None:
     assert [step for step, _, _ in read_events(folder, 0).metrics] == [1, 2]
 
 
-def test_the_stop_file_and_sigterm_both_stop(folder: Path) -> None:
+def test_a_full_disk_is_said_and_leaves_no_half_of_a_line(folder: Path) -> None:
+    script = (
+        "import resource, signal, sys; from pathlib import Path; from jobs.progress import RunFolderProgress;"
+        "from storage import config; from storage.errors import StudioError; folder = Path(sys.argv[1]);"
+        "config.use(config.from_environment(data_dir=folder));"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); progress = RunFolderProgress(folder, 1);"
+        "progress.metric(1, loss=1.0); size = (folder / 'events.jsonl').stat().st_size;"
+        "hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1];"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20, hard))\n"
+        "try: progress.metric(2, loss=2.0)\n"
+        "except StudioError as error: print(error)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard)); progress.metric(3, loss=3.0)"
+    )
+    ran = subprocess.run([sys.executable, "-c", script, folder], capture_output=True, text=True, check=True)
+    assert ran.stdout.startswith("The disk is full")
+    assert [step for step, _, _ in read_events(folder, 0).metrics] == [1, 3]
+    assert [event["type"] for event in events(folder)] == ["metric", "metric"]
+
+
+def test_a_persons_wish_to_stop_and_the_systems_are_told_apart(folder: Path) -> None:
     progress = RunFolderProgress(folder, 1)
     assert not progress.should_stop()
     run_folder.request_stop(folder.parent)
-    assert progress.should_stop()
+    assert progress.should_stop() and progress.asked_to_stop() and not progress.terminated
     (folder.parent / "stop").unlink()
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        progress.stop_on_sigterm()
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert progress.should_stop()
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    assert not progress.should_stop()
+    progress.terminated = True
+    assert progress.should_stop() and not progress.asked_to_stop()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +17,9 @@ from tests.jobs.small_jobs import MODULE
 from tests.jobs.waiting import until
 
 
-def start(kind: str, device: str = "cpu", **settings: object) -> subprocess.Popen[bytes]:
+def start(
+    kind: str, device: str = "cpu", environment: dict[str, str] | None = None, **settings: object
+) -> subprocess.Popen[bytes]:
     """A process for the first attempt of the job “job”."""
     folder = files.run_folder("job")
     spec = {
@@ -27,7 +31,11 @@ def start(kind: str, device: str = "cpu", **settings: object) -> subprocess.Pope
         "settings": settings,
     }
     files.write_json(folder / "job.json", spec)
-    return subprocess.Popen([sys.executable, "-m", MODULE, folder, "1"], cwd=PROJECT_ROOT)
+    return subprocess.Popen(
+        [sys.executable, "-m", MODULE, folder, "1"],
+        cwd=PROJECT_ROOT,
+        env={**os.environ, **(environment or {})},
+    )
 
 
 def test_of_two_processes_for_one_attempt_one_works(home: Path) -> None:
@@ -38,12 +46,50 @@ def test_of_two_processes_for_one_attempt_one_works(home: Path) -> None:
     assert run_folder.result_of(files.attempt_folder("job", 1)) == {"status": "finished"}
 
 
-def test_sigterm_ends_a_job_with_a_result(home: Path) -> None:
+def test_sigterm_ends_a_job_in_order_and_it_is_no_stop_of_its_user(home: Path) -> None:
     process = start("count", steps=500, seconds=0.1)
     until(lambda: (files.attempt_folder("job", 1) / "events.jsonl").exists())
     process.terminate()
     assert process.wait() == 0
+    assert run_folder.result_of(files.attempt_folder("job", 1)) == {"status": "interrupted"}
+
+
+def test_sigterm_after_a_stop_of_the_user_is_a_stop(home: Path) -> None:
+    process = start("deaf_once", seconds=1.0)
+    until(lambda: (files.attempt_folder("job", 1) / "events.jsonl").exists())
+    run_folder.request_stop(files.run_folder("job"))
+    process.terminate()
+    assert process.wait() == 0
     assert run_folder.result_of(files.attempt_folder("job", 1)) == {"status": "stopped"}
+
+
+def test_a_job_that_does_not_hear_sigterm_ends_within_the_grace_period(home: Path) -> None:
+    process = start("deaf", environment={"GRACE_SECONDS": "0.5"})
+    until(lambda: (files.attempt_folder("job", 1) / "events.jsonl").exists())
+    process.terminate()
+    assert process.wait(20) == 128 + signal.SIGTERM
+    assert run_folder.result_of(files.attempt_folder("job", 1)) == {"status": "interrupted"}
+
+
+def test_a_full_disk_pauses_a_job_and_says_what_it_needs(home: Path) -> None:
+    assert start("fill_up").wait() == 0
+    found = run_folder.result_of(files.attempt_folder("job", 1))
+    assert found == {"status": "paused", "needs_bytes": 123_000_000}
+
+
+def test_a_want_of_memory_is_a_failure_in_words(home: Path) -> None:
+    assert start("forget").wait() == 0
+    found = run_folder.result_of(files.attempt_folder("job", 1))
+    assert found and found["status"] == "failed" and "too little memory" in found["error"]["message"]
+
+
+def test_the_room_for_the_result_is_kept_from_the_start(home: Path) -> None:
+    process = start("count", steps=500, seconds=0.1)
+    reserve = files.attempt_folder("job", 1) / run_folder.RESERVE_FILE
+    until(lambda: reserve.exists() and reserve.stat().st_size == run_folder.RESERVE_BYTES)
+    process.terminate()
+    process.wait()
+    assert not reserve.exists()
 
 
 def test_a_job_holds_its_device_and_a_fetch_holds_none(home: Path) -> None:

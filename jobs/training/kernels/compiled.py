@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -61,13 +62,16 @@ def _library() -> tuple[ctypes.CDLL, float | None]:
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lora-tailor"
     target = folder / f"{hashlib.sha256(key).hexdigest()[:16]}.so"
     if target.exists():
-        return ctypes.CDLL(str(target)), None
+        with suppress(OSError):  # one that was damaged is compiled again
+            return ctypes.CDLL(str(target)), None
     start = time.perf_counter()
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         built = Path(scratch) / "built.so"
         command = [compiler, *_FLAGS, str(_SOURCE), "-o", str(built)]
         subprocess.run(command, capture_output=True, check=True, timeout=_LONGEST_COMPILATION_S)
+        with built.open("rb") as file:
+            os.fsync(file.fileno())  # a power cut leaves no half of it under the name by which it is trusted
         # Another run may do the same at this moment.
         built.replace(target)
     return ctypes.CDLL(str(target)), time.perf_counter() - start

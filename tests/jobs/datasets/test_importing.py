@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
@@ -221,10 +222,9 @@ class TestAddingADataset:
         assert dataset.sha256 == files.sha256_of(path)
         folder = files.dataset_folder(dataset.id)
         assert (folder / "original" / "mails.csv").read_bytes() == path.read_bytes()
-        assert files.read_json(folder / "dataset.json")["mapping"] == {
-            "prompt": "prompt",
-            "response": "response",
-        }
+        told = files.read_json(folder / "dataset.json")
+        assert told.pop("mapping") == {"prompt": "prompt", "response": "response"}
+        assert told == {**dataclasses.asdict(dataset), "seed": 0}
         assert [row["row"] for row in load_rows(dataset.id)] == [1, 2, 3]
         assert list((home / "tmp").iterdir()) == []
 

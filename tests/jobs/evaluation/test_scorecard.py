@@ -9,7 +9,7 @@ from jobs.evaluation.arms import HeldOutRow, answers_of_all_sides
 from jobs.evaluation.scorecard import scorecard
 from jobs.serving import client
 from jobs.serving.schema import CompareSettings
-from storage import adapters, evaluations
+from storage import adapters, evaluations, files
 from storage.errors import StudioError
 from tests.jobs.serving.parts import ADAPTERS, DATASET_ID, HELD_OUT_ROWS
 
@@ -34,6 +34,10 @@ def test_a_card_counts_every_rule_for_every_side():
     assert card["examples"][0].keys() == {"row", "prompt", "wanted", "answers"}
     assert card["examples"][0]["prompt"] == "Row 13?"
     assert list(card["examples"][0]["answers"]) == SIDES
+    stored = evaluations.latest(ADAPTERS[0])
+    assert stored is not None
+    kept = files.adapter_folder(ADAPTERS[0]) / "scorecards" / f"{stored.id}.json"
+    assert evaluations.Evaluation(**files.read_json(kept)) == stored, "the database can be made again from it"
     assert told[-1] == ("Answering held-out rows", HELD_OUT_ROWS, HELD_OUT_ROWS)
 
 

@@ -75,7 +75,7 @@ def test_a_job_that_was_given_hears_sigterm_and_has_no_input(executor: LocalExec
     assert os.readlink(f"/proc/{handle.pid}/fd/0") == os.devnull
     assert os.getsid(handle.pid) == handle.pid
     executor.stop(handle)
-    assert status_of(executor, handle, folder) == "stopped"
+    assert status_of(executor, handle, folder) == "interrupted"
 
 
 def test_a_download_leaves_the_waiting_process_to_a_training(executor: LocalExecutor) -> None:

@@ -21,6 +21,7 @@ from jobs.serving.address import TOKEN_HEADER
 from jobs.serving.schema import ALREADY_RUNNING, CompareSettings, SideRequest
 from storage import adapters, config, files
 from storage.errors import StudioError
+from tests.jobs.device_user import using
 from tests.jobs.serving.parts import ADAPTERS, SYSTEM, add_adapter, end_server
 
 PROMPT = "Row 3?"
@@ -173,16 +174,15 @@ def test_free_in_the_middle_of_an_answer_says_why_it_ended():
     snapshots = client.compare(ADAPTERS[0], PROMPT, LONG)
     next(snapshots)
     connection.free_device()
-    with pytest.raises(StudioError, match="needed for a job"):
+    with pytest.raises(gpu.Busy, match="busy with a job"):
         list(snapshots)
     assert gpu.holder("cpu") is None
 
 
 @pytest.mark.usefixtures("base_model_id")
 def test_a_device_that_a_job_holds_is_left_to_it():
-    connection.free_device()
-    with gpu.hold("cpu", "the job “Haiku”"), pytest.raises(StudioError, match="busy with the job “Haiku”"):
-        client.compare_all(ADAPTERS[0], PROMPT, SHORT)
+    with using("the job “Haiku”"), pytest.raises(gpu.Busy, match="busy with the job “Haiku”"):
+        list(client.compare(ADAPTERS[0], PROMPT, SHORT))
     assert client.compare_all(ADAPTERS[0], PROMPT, SHORT)
 
 

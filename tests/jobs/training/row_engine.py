@@ -119,6 +119,9 @@ class Recorder(Progress):
         self.metrics: list[tuple[int, dict[str, float]]] = []
         self.notes: list[str] = []
         self.forecasts: list[tuple[float, int]] = []
+        self.checkpoints: list[tuple[int, str, list[str]]] = []
+        self.resumed_from: int | None = None
+        self.lines: list[str] = []
         self.total = 0
         self.questions, self.stop_after = 0, stop_after
 
@@ -133,6 +136,15 @@ class Recorder(Progress):
 
     def foreseen(self, seconds: float, peak_bytes: int, tokens_per_second: float | None = None) -> None:
         self.forecasts.append((seconds, peak_bytes))
+
+    def checkpoint(self, step: int, folder: str, kept: list[str]) -> None:
+        self.checkpoints.append((step, folder, kept))
+
+    def resumed(self, step: int) -> None:
+        self.resumed_from = step
+
+    def log(self, text: str) -> None:
+        self.lines.append(text)
 
     def should_stop(self) -> bool:
         self.questions += 1
@@ -155,6 +167,8 @@ class Ran:
         held_out: int = 8,
         engine: RowEngine | None = None,
         states: Path | None = None,
+        resume: bool = True,
+        base_model: Mapping[str, str] | None = None,
         **changes: Any,
     ) -> None:
         settings = dataclasses.replace(SETTINGS, **changes)
@@ -171,6 +185,8 @@ class Ran:
             self._save,
             trials=tried,
             state_folder=states,
+            resume=resume,
+            base_model=base_model or {"weights": "own"},
         )
 
     def _save(self, trial: int, values: Mapping[str, Tensor]) -> None:

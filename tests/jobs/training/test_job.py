@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM
 
 from jobs.base_models import catalogue
 from jobs.training import job
+from jobs.training.folders import forget_states
 from storage import files
 from storage.errors import StudioError
 from tests.jobs.training.conftest import rows_of
@@ -115,7 +116,7 @@ def test_a_later_attempt_goes_on_bit_for_bit_where_an_earlier_one_ended(
     expected = job.run({**spec, "job_id": "j2"}, whole)
     assert job.run(spec, first)["status"] == "stopped"
     result = job.run({**spec, "attempt": 2}, second)
-    assert result["status"] == "finished" and any("went on" in note for note in result["notes"])
+    assert result["status"] == "finished" and second.resumed_from is not None and not result["notes"]
     for name in ("loss", "held_out_loss", "grad_norm"):
         assert dict(first.all_of(name)) | dict(second.all_of(name)) == dict(whole.all_of(name)), name
     assert first.all_of("loss") and len(second.all_of("loss")) < 7
@@ -124,8 +125,47 @@ def test_a_later_attempt_goes_on_bit_for_bit_where_an_earlier_one_ended(
     folders = [files.attempt_folder("j1", 2), files.attempt_folder("j2", 1)]
     own, other = ((folder / "adapter" / "adapter_model.safetensors").read_bytes() for folder in folders)
     assert own == other
-    # A finished run needs its states no more.
-    assert not (folders[0] / "states").exists() and (files.attempt_folder("j1", 1) / "states").exists()
+    # Its states are needed until the result is written down; then by no attempt any more.
+    kept = [files.attempt_folder("j1", attempt) / "states" for attempt in (1, 2)]
+    assert all(any(folder.iterdir()) for folder in kept)
+    for _ in range(2):
+        forget_states(files.run_folder("j1"))
+        assert not any(folder.exists() for folder in kept) and (folders[0] / "adapter").exists()
+
+
+def test_a_changed_dataset_or_base_model_is_refused_by_its_name_before_the_run_goes_on(
+    spec: dict[str, Any], tiny_model: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "own"
+    shutil.copytree(tiny_model, own)
+    spec["base_model_id"] = catalogue.add_custom(str(own)).id
+    spec["settings"] |= {"tokens_per_step": 128}
+    assert job.run(spec, Recorder(stop_after=9))["status"] == "stopped"
+    spec["attempt"] = 2
+    rows = files.dataset_folder("d1") / "rows.jsonl"
+    lines = rows.read_text()
+    for answer, split, named in (
+        ("the the", "train", "the examples"),
+        ("answers answers", "held_out", "the held-out examples"),
+    ):
+        changed = lines.replace(f'"{answer}"', f'"{answer[:-1]}i"', 1)
+        different = [
+            new for old, new in zip(lines.splitlines(), changed.splitlines(), strict=True) if old != new
+        ]
+        assert len(different) == 1 and f'"split": "{split}"' in different[0]
+        rows.write_text(changed)
+        with pytest.raises(StudioError, match=f"another run: {named} changed"):
+            job.run(spec, Recorder())
+    rows.write_text(lines)
+    for name, part in (("model.safetensors", "weights"), ("config.json", "config.json")):
+        content = (own / name).read_bytes()
+        changed_byte = b"\t" if name == "config.json" else bytes([content[-1] ^ 1])
+        (own / name).write_bytes(content[:-1] + changed_byte)
+        with pytest.raises(StudioError, match=f"another run: the base model's {part} changed"):
+            job.run(spec, Recorder())
+        (own / name).write_bytes(content)
+    resumed = Recorder()
+    assert job.run(spec, resumed)["status"] == "finished" and resumed.resumed_from is not None
 
 
 @pytest.mark.parametrize("kind", [{}, {"use_dora": True}, {"lora_plus_ratio": 4.0, "use_rslora": True}])

@@ -123,7 +123,7 @@ def test_a_stop_between_the_packs_of_a_step_loses_none_of_them(
     assert (first.result.steps, first.engine.learned_packs) == (0, 2)
     second = Ran(tiny_model, examples, states=tmp_path, **options)
     assert second.engine.learned_packs == whole - 2
-    assert any("went on" in note for note in second.result.notes)
+    assert second.recorder.resumed_from == 0 and not second.result.notes
 
 
 def test_a_step_that_is_cut_otherwise_now_starts_again(
@@ -136,11 +136,53 @@ def test_a_step_that_is_cut_otherwise_now_starts_again(
     torch.testing.assert_close(second.losses, whole.losses, rtol=1e-5, atol=0)
 
 
+def test_a_run_goes_on_with_packs_of_the_same_size_though_more_would_fit_now(
+    tiny_model: Path, examples: list[Example], tmp_path: Path
+) -> None:
+    whole = Ran(tiny_model, examples)
+    Ran(tiny_model, examples, Recorder(stop_after=6), states=tmp_path)
+    engine = row_engine(tiny_model, SETTINGS, pack_tokens=256)
+    second = Ran(tiny_model, examples, states=tmp_path, engine=engine)
+    assert second.losses == whole.losses[-len(second.losses) :]
+    assert torch.equal(second.master(), whole.master())
+
+
+def test_a_run_that_is_not_to_go_on_forgets_what_was_saved(
+    tiny_model: Path, examples: list[Example], tmp_path: Path
+) -> None:
+    Ran(tiny_model, examples, Recorder(stop_after=40), states=tmp_path)
+    fresh = Ran(tiny_model, examples, Recorder(stop_after=9), states=tmp_path, resume=False)
+    assert fresh.recorder.resumed_from is None and fresh.losses[0][0] == 1
+    second = Ran(tiny_model, examples, states=tmp_path)
+    assert second.recorder.resumed_from == fresh.result.steps > 0
+
+
+def test_no_state_is_saved_of_steps_that_gave_no_number(
+    tiny_model: Path, examples: list[Example], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "STATE_SECONDS", 0.0)
+    monkeypatch.setattr("jobs.training.states.STATE_SHARE", math.inf)
+
+    class Breaking(RowEngine):
+        def learn(self, pack: Any, share: float) -> Tensor:
+            losses = super().learn(pack, share)
+            return losses * math.nan if self.learned_packs > 12 else losses
+
+    engine = row_engine(tiny_model, SETTINGS)
+    engine.__class__ = Breaking
+    ran = Ran(tiny_model, examples, engine=engine, states=tmp_path)
+    finite = [step for step, loss in ran.losses if math.isfinite(loss)]
+    assert ran.result.stopped and ran.result.steps == finite[-1] + 3
+    assert [step for step, _, _ in ran.recorder.checkpoints][-1] == finite[-1]
+    assert max(tmp_path.iterdir()).name == f"step-{finite[-1]:08d}-000000"
+    assert Ran(tiny_model, examples, states=tmp_path).recorder.resumed_from == finite[-1]
+
+
 def test_states_are_saved_on_the_way_and_a_kill_loses_no_more_than_the_last(
     tiny_model: Path, examples: list[Example], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loop, "STATE_SECONDS", 0.0)
-    monkeypatch.setattr("jobs.training.checkpoints.STATE_SHARE", math.inf)
+    monkeypatch.setattr("jobs.training.states.STATE_SHARE", math.inf)
 
     class Killed(BaseException):
         pass
@@ -165,10 +207,12 @@ def test_states_are_saved_on_the_way_and_a_kill_loses_no_more_than_the_last(
 
 def test_a_state_of_another_run_is_refused(tiny_model: Path, examples: list[Example], tmp_path: Path) -> None:
     Ran(tiny_model, examples, Recorder(stop_after=9), states=tmp_path)
-    with pytest.raises(StudioError, match="another run"):
+    with pytest.raises(StudioError, match="another run: the settings changed"):
         Ran(tiny_model, examples, states=tmp_path, learning_rate=1e-3)
-    with pytest.raises(StudioError, match="another run"):
+    with pytest.raises(StudioError, match="another run: the examples changed"):
         Ran(tiny_model, examples[:-1], states=tmp_path)
+    with pytest.raises(StudioError, match="another run: the base model's weights changed"):
+        Ran(tiny_model, examples, states=tmp_path, base_model={"weights": "other"})
     assert not Ran(tiny_model, examples, states=tmp_path).result.stopped
 
 

@@ -1,0 +1,78 @@
+"""The record in an adapter's folder, written before the folder is published."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jobs import adapter_record
+from storage import adapters, evaluations, files, jobs
+from storage.errors import StudioError
+from storage.jobs import Job
+
+MADE = {
+    "rank": 8,
+    "alpha": 16.0,
+    "target_modules": ["q_proj"],
+    "parameters": 7,
+    "base_weights_sha256": "ba5e",
+    "held_out_loss": None,
+    "best_step": None,
+    "settings": {},
+}
+
+
+@pytest.fixture
+def job(home: Path) -> Job:
+    """A claimed job whose process has left an adapter."""
+    jobs.add("training", "a name", "cpu", dataset_id="d", base_model_id="b", rank=8)
+    job = jobs.claim(set())
+    assert job
+    files.write_bytes(draft(job) / "adapter_model.safetensors", b"weights")
+    return job
+
+
+def draft(job: Job) -> Path:
+    return files.attempt_folder(job.id, job.attempt) / "adapter"
+
+
+def test_a_record_is_written_once_and_goes_with_the_folder(job: Job) -> None:
+    first = adapter_record.described(draft(job), job, MADE, "its name")
+    folder = files.adapter_folder(first["id"])
+    files.publish_folder(draft(job), folder)
+    assert adapter_record.described(folder, job, MADE, "another name") == first
+    assert adapter_record.of_folder(folder) == first
+    assert first["name"] == "its name" and first["size_bytes"] == len(b"weights")
+    adapter = adapters.add(**first)
+    assert adapter.created_at == first["created_at"]
+
+
+def test_a_record_of_something_else_is_written_anew(job: Job) -> None:
+    for content in ("{", "{}", '{"id": "other"}', "[]"):
+        (draft(job) / "record.json").write_text(content)
+        assert adapter_record.described(draft(job), job, MADE, "n")["id"] == f"{job.id}-1"
+        assert adapter_record.described(draft(job), job, MADE, "n")["weights_sha256"]
+
+
+def test_a_scorecard_lies_in_its_adapters_folder_and_in_no_other(job: Job) -> None:
+    record = adapter_record.described(draft(job), job, MADE, "n")
+    folder = files.adapter_folder(record["id"])
+    files.publish_folder(draft(job), folder)
+    adapters.add(**record)
+    card = evaluations.add(record["id"], {"verdict": "better"})
+    adapter_record.keep_scorecard(card)
+    (path,) = adapter_record.scorecards_of(folder)
+    assert evaluations.Evaluation(**files.read_json(path)) == card
+    (folder / "record.json").unlink()
+    assert adapter_record.described(folder, job, MADE, "n")["size_bytes"] == len(b"weights")
+    deleted = evaluations.Evaluation("e", "gone", {}, 1.0)
+    adapter_record.keep_scorecard(deleted)
+    assert not files.adapter_folder("gone").exists()
+
+
+def test_a_record_of_another_adapter_is_refused(job: Job) -> None:
+    adapter_record.described(draft(job), job, MADE, "n")
+    files.publish_folder(draft(job), files.adapter_folder("copied"))
+    with pytest.raises(StudioError, match="is of the adapter"):
+        adapter_record.of_folder(files.adapter_folder("copied"))
