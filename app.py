@@ -27,6 +27,11 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--password", help="asks visitors for this password (or set LORA_TAILOR_PASSWORD)")
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser window")
+    parser.add_argument(
+        "--rebuild-database",
+        action="store_true",
+        help="first make the database again from the folders of datasets, runs and adapters",
+    )
     return parser.parse_args(argv)
 
 
@@ -36,7 +41,12 @@ def main() -> int:
     try:
         chosen = config.from_environment(data_dir=options.data_dir, database_url=options.database_url)
         config.use(replace(chosen, password=options.password or chosen.password))
-        doorway.serve(host=options.host, port=options.port, open_browser=not options.no_browser)
+        doorway.serve(
+            host=options.host,
+            port=options.port,
+            open_browser=not options.no_browser,
+            rebuild_database=options.rebuild_database,
+        )
     except StudioError as error:
         print(f"{error.message}\n{error.remedy}", file=sys.stderr)
         return 2

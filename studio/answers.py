@@ -37,6 +37,16 @@ def waiting(sides: Sequence[str], said: str) -> str:
     return _sides([_side(side, NAMES[side], "", body) for side in sides])
 
 
+def held_up(sides: Sequence[str], said: str) -> str:
+    """The empty columns of a question that waits, under the sentence that says why."""
+    return notice(said) + _sides([_side(side, NAMES[side], "", "") for side in sides])
+
+
+def notice(said: str) -> str:
+    """A sentence about what goes on, read out once; no problem, as nothing has to be done."""
+    return f'<p class="said" role="status">{html.escape(said)}</p>' if said else ""
+
+
 def held_out(number: int, total: int, wanted: str) -> str:
     """Which held-out example is asked, and the answer that was wanted, outlined green."""
     return (

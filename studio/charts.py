@@ -9,9 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
+from jobs import recovery
 from storage import jobs, metrics
 from storage.metrics import Metric
-from studio import words
+from studio import offers, words
 
 Point = tuple[int, float | None]
 
@@ -48,7 +49,9 @@ def points_json(job_id: str, after: int, told: int = 0) -> str:
 
     `c` cursor, `l` and `h` training and held-out loss as [step, value], `s`/`t` step and total,
     `e` seconds left, `k` tokens/s, `r` steps/s, `q` status, `p` what happens now, `b` its done and total,
-    `n` all sentences when there are not `told` many, `f` what a rehearsal foresaw.
+    `n` all sentences when there are not `told` many, `f` what a rehearsal foresaw, `o` what is offered (a key that
+    differs whenever that does), `v` the state that is more than its status, `w` why it does not get on,
+    `i` what became of earlier attempts.
 
     Raises:
         StudioError: no job has this id.
@@ -60,7 +63,14 @@ def points_json(job_id: str, after: int, told: int = 0) -> str:
         points = _points(found, name)
         if points or after == 0:
             answer[key] = thinned(points)
-    answer |= {"s": job.step, "t": job.total_steps, "q": job.status}
+    offered = offers.of(job)
+    answer |= {"s": job.step, "t": job.total_steps, "q": job.status, "o": offered.key()}
+    if (state := words.curve(job)) != job.status:
+        answer["v"] = state
+    if waits := words.standing(job, offered.place):
+        answer["w"] = waits
+    if job.interruptions or job.resumed_from is not None:
+        answer["i"] = recovery.sentences(job)
     sentences = words.how(job)
     if len(sentences) != told:
         answer["n"] = sentences

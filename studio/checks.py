@@ -26,7 +26,8 @@ class Check(threading.Thread):
         self.done: int | None = None
         self.total: int | None = None
         self.problem: str | None = None
-        self.first_done_at = 0.0
+        self.waits = False
+        self.counted_from: tuple[int, float] = (0, 0.0)
         self.stopping = threading.Event()
 
     def run(self) -> None:
@@ -39,20 +40,25 @@ class Check(threading.Thread):
             self.problem = None if self.stopping.is_set() else error.message
 
     def _report(self, said: str, done: int | None, total: int | None) -> None:
-        self.words, self.done, self.total = said, done, total
-        if not done:
-            self.first_done_at = time.monotonic()
+        # Without numbers: it waits, and what was counted stays, but the wait is no measure of the time left.
+        now_waits = done is None
+        if not now_waits and (self.waits or not done):
+            self.counted_from = (done or 0, time.monotonic())
+        self.words, self.waits = said, now_waits
+        if not now_waits:
+            self.done, self.total = done, total
 
     def sentence(self) -> str:
         """How far it is, with the time left once that can be known."""
         if self.stopping.is_set():
             return "Stopping."
-        if self.done is None or not self.total:
-            return f"{self.words}."
+        if self.waits or self.done is None or not self.total:
+            return self.words if self.words.endswith(".") else f"{self.words}."
         so_far = f"{self.words}: {self.done} of {self.total}"
-        if not 0 < self.done < self.total:
+        done_before, since = self.counted_from
+        if not done_before < self.done < self.total:
             return f"{so_far}."
-        left = (time.monotonic() - self.first_done_at) * (self.total - self.done) / self.done
+        left = (time.monotonic() - since) * (self.total - self.done) / (self.done - done_before)
         return f"{so_far}, about {words.duration(left)} left."
 
 

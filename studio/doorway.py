@@ -8,28 +8,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import signal
 import socket
+import sys
 import threading
 import webbrowser
 
 import uvicorn
 
 from storage import config
-from storage.errors import StudioError
+from storage.errors import DamagedDatabase, StudioError
+from studio import splash
 from studio.access import Access, Application, Receive, Scope, Send, is_loopback
 
-SPLASH = """<!doctype html><html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width"><title>LoRA Tailor is starting</title>
-<style>:root{color-scheme:light dark}
-body{font:16px system-ui,sans-serif;display:grid;place-items:center;min-height:90vh}
-main{text-align:center}b{color:#0f766e}@media(prefers-color-scheme:dark){b{color:#2dd4bf}}</style></head>
-<body><main><h1>LoRA <b>Tailor</b></h1><p role="status">Opening the studio. A few seconds.</p></main>
-<script>setInterval(async()=>{try{const state=await (await fetch("/healthz")).json();
-if(state.status==="ok")location.reload();
-if(state.status==="failed")document.querySelector("p").textContent=state.message;
-}catch(e){}},100)</script></body></html>"""
 # So long a failed start still answers, for the splash asks every 0.1 seconds what has become of it.
 FAILURE_SECONDS = 2
+REBUILDING = "Rebuilding the database from its folders."
+NOTHING_IS_LOST = "Nothing is lost: all that it held lies in the studio's folders too."
 
 
 class Doorway:
@@ -38,6 +33,19 @@ class Doorway:
     def __init__(self) -> None:
         self.studio: Application | None = None
         self.failure: StudioError | None = None
+        self.state: dict[str, str] = {"status": "starting"}
+        self.rebuild_wanted = asyncio.Event()
+
+    def fail(self, error: StudioError) -> None:
+        """Tell the splash that the studio does not open."""
+        self.failure = error
+        self.state = {"status": "failed", "message": str(error)}
+
+    def offer_rebuilding(self, error: StudioError) -> None:
+        """Tell the splash what is wrong with the database, and let it ask for a new one."""
+        self.rebuild_wanted.clear()
+        words = f"{error.message} {NOTHING_IS_LOST}" if isinstance(error, DamagedDatabase) else str(error)
+        self.state = {"status": "damaged", "message": words}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -48,22 +56,28 @@ class Doorway:
             await self._splash(scope, send)
 
     async def _splash(self, scope: Scope, send: Send) -> None:
+        extra: list[tuple[bytes, bytes]] = []
         if scope["path"] == "/healthz":
-            state = {"status": "starting"}
-            if self.failure:
-                state = {"status": "failed", "message": str(self.failure)}
-            body, kind, status = json.dumps(state).encode(), b"application/json", 200
+            body, kind, status = json.dumps(self.state).encode(), b"application/json", 200
         elif scope["method"] == "GET":
-            body, kind, status = SPLASH.encode(), b"text/html; charset=utf-8", 200
+            body, kind, status = splash.page(), b"text/html; charset=utf-8", 200
+        elif (scope["method"], scope["path"]) == ("POST", "/rebuild") and self._may_rebuild():
+            self.state = {"status": "rebuilding", "message": REBUILDING}
+            self.rebuild_wanted.set()
+            body, kind, status, extra = REBUILDING.encode(), b"text/plain", 303, [(b"location", b"/")]
         else:
             body, kind, status = b"The studio is starting. Try again in a few seconds.", b"text/plain", 503
         headers = [
             (b"content-type", kind),
             (b"content-length", str(len(body)).encode()),
             (b"cache-control", b"no-store"),
+            *extra,
         ]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+    def _may_rebuild(self) -> bool:
+        return self.state["status"] in ("damaged", "rebuilding")
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:
@@ -95,8 +109,10 @@ def listen(host: str, port: int) -> socket.socket:
     return sock
 
 
-def serve(*, host: str, port: int, open_browser: bool) -> None:
+def serve(*, host: str, port: int, open_browser: bool, rebuild_database: bool = False) -> None:
     """Answer on host:port until interrupted; prints one line when the page is ready.
+
+    With `rebuild_database` the database is first made again from the folders.
 
     Raises:
         StudioError: the address needs a password, is taken, or the studio could not start.
@@ -115,17 +131,45 @@ def serve(*, host: str, port: int, open_browser: bool) -> None:
     server = uvicorn.Server(
         uvicorn.Config(guarded, log_level="warning", timeout_graceful_shutdown=2, ws="none")
     )
-    asyncio.run(_run(door, server, sock, address, open_browser))
+    with _jobs_end_with_it(door):
+        asyncio.run(_run(door, server, sock, address, open_browser, rebuild_database))
     if door.failure:
         raise door.failure
 
 
+@contextlib.contextmanager
+def _jobs_end_with_it(door: Doorway):  # type: ignore[no-untyped-def]
+    """Where nothing outlives this process, as in a container, its end is the jobs' too: they save and end first."""
+    if not config.current().stop_jobs:
+        yield
+        return
+
+    def end(number: int, _frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the jobs are being seen to: a second changes nothing
+        sys.exit(128 + number)
+
+    # uvicorn ends in order and then sends the signal again, which by default would be the end right there.
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        if door.studio is not None:
+            from studio import server
+
+            server.end_jobs()
+
+
 async def _run(
-    door: Doorway, server: uvicorn.Server, sock: socket.socket, address: str, open_browser: bool
+    door: Doorway,
+    server: uvicorn.Server,
+    sock: socket.socket,
+    address: str,
+    open_browser: bool,
+    rebuild_database: bool,
 ) -> None:
     if open_browser:
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
-    opening = asyncio.create_task(_open(door, address))
+    opening = asyncio.create_task(_open(door, address, rebuild_database))
     # It ends only when the studio could not be opened: no splash may stay for ever.
     opening.add_done_callback(lambda _: setattr(server, "should_exit", True))
     try:
@@ -136,20 +180,35 @@ async def _run(
             await opening
 
 
-async def _open(door: Doorway, address: str) -> None:
+async def _open(door: Doorway, address: str, rebuild_database: bool) -> None:
     """Build the studio in a thread, let it in, and keep its lifespan open as long as the server runs."""
     try:
-        application = await asyncio.to_thread(_build)
+        application = await _built(door, address, rebuild_database)
         async with application.router.lifespan_context(application):
             door.studio = application
             print(f"LoRA Tailor is ready at {address}", flush=True)
             await asyncio.Event().wait()
     except StudioError as error:
-        door.failure = error
+        door.fail(error)
         await asyncio.sleep(FAILURE_SECONDS)
 
 
-def _build():  # type: ignore[no-untyped-def]  # the type would import FastAPI before the splash
+async def _built(door: Doorway, address: str, rebuild_database: bool):  # type: ignore[no-untyped-def]
+    """The studio; while its database is damaged, somebody in front of the splash has to decide."""
+    while True:
+        try:
+            return await asyncio.to_thread(_build, rebuild_database)
+        except StudioError as error:
+            asked_here = door.rebuild_wanted.is_set()
+            if not (asked_here or isinstance(error, DamagedDatabase)):
+                raise
+            door.offer_rebuilding(error)
+            print(f"{error}\nYou can also do that at {address}", file=sys.stderr, flush=True)
+        await door.rebuild_wanted.wait()
+        rebuild_database = True
+
+
+def _build(rebuild_database: bool):  # type: ignore[no-untyped-def]  # the type would import FastAPI early
     from studio import server
 
-    return server.build()
+    return server.build(rebuild_database)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import gradio as gr
 
-from jobs import queue
+from jobs import queue, rebuild
 from jobs.base_models import catalogue
 from jobs.datasets import importing
 from jobs.evaluation import scorecard
 from jobs.lora import estimate
 from jobs.serving import client
 from jobs.serving.schema import CompareSettings
-from storage import adapters, jobs, metrics
+from storage import adapters, backups, jobs, metrics, waiting
+from storage.errors import StudioError
 from studio.notices import told
 
 
@@ -52,9 +54,18 @@ def estimated(
     return estimate.estimate(base_model_id, rank, target_modules, dataset_id)
 
 
-def start_job(dataset_id: str, base_model_id: str, rank: int, settings: dict[str, Any]) -> dict[str, str]:
-    """Queue a training run: {job_id}."""
-    return {"job_id": queue.submit_training(dataset_id, base_model_id, rank, settings or {}).id}
+def start_job(
+    dataset_id: str,
+    base_model_id: str,
+    rank: int,
+    settings: dict[str, Any],
+    request_key: str | None = None,
+) -> dict[str, str]:
+    """Queue a training run: {job_id}; the same key again, when an answer got lost, is the same run."""
+    started = queue.submit_training(
+        dataset_id, base_model_id, rank, settings or {}, request_key=request_key or None
+    )
+    return {"job_id": started.id}
 
 
 def job(job_id: str) -> dict[str, Any]:
@@ -71,6 +82,36 @@ def metrics_since(job_id: str, since_step: int = -1) -> list[dict[str, Any]]:
 def stop_job(job_id: str) -> dict[str, str]:
     """Stop a run and keep the best so far: {status}."""
     return {"status": queue.stop(job_id).status}
+
+
+def retry_job(job_id: str) -> dict[str, str]:
+    """Let a failed or stopped run go on from its last checkpoint: {status}."""
+    return {"status": queue.retry(job_id).status}
+
+
+def delete_job(job_id: str) -> dict[str, bool]:
+    """Put a run into the trash, once it has ended; its adapter stays: {deleted}, true also when it was gone."""
+    queue.delete(job_id)
+    return {"deleted": True}
+
+
+def move_job(job_id: str, where: str) -> dict[str, int | None]:
+    """Move a waiting run "up", "down", "first" or "last" in its queue: {place}, null when it does not wait."""
+    if where not in get_args(waiting.Where):
+        raise StudioError(f"{where!r} is no place in the queue.", "Say up, down, first or last.")
+    queue.move(job_id, where)  # type: ignore[arg-type]
+    return {"place": waiting.place(job_id)}
+
+
+def back_up() -> dict[str, Any]:
+    """Copy the database while it is in use: {file, size_bytes}; the file is in the folder `backups`."""
+    copy = backups.back_up()
+    return {"file": copy.name, "size_bytes": copy.stat().st_size}
+
+
+def rebuild_database() -> dict[str, Any]:
+    """Make the database again from the folders: how many of each kind, and {problems}, what could not be read."""
+    return asdict(rebuild.rebuild())
 
 
 def compare(adapter_id: str, prompt: str, settings: dict[str, Any]) -> list[dict[str, Any]]:
@@ -91,6 +132,11 @@ FUNCTIONS = {
     "job": job,
     "metrics": metrics_since,
     "stop_job": stop_job,
+    "retry_job": retry_job,
+    "move_job": move_job,
+    "delete_job": delete_job,
+    "back_up": back_up,
+    "rebuild_database": rebuild_database,
     "compare": compare,
     "scorecard": score,
 }

@@ -77,6 +77,13 @@ def answered(path: str, answer: str) -> str:
 DIRECT: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
 
 
+# For a gr.HTML with buttons that send something (tables.button): its `select` event carries it.
+SENDS = """element.addEventListener('click', (event) => {
+  const button = event.target.closest('[data-sends]');
+  if (button) trigger('select', JSON.parse(button.dataset.sends));
+});"""
+
+
 def unseen() -> gr.Textbox:
     """A value that scripts of the page may read as well (a gr.State never leaves the server)."""
     return gr.Textbox(visible=False)

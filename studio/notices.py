@@ -12,7 +12,7 @@ from typing import Any, NoReturn, TypeVar
 
 import gradio as gr
 
-from storage.errors import StudioError
+from storage.errors import DamagedDatabase, StudioError
 
 log = logging.getLogger("lora_tailor.page")
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -29,6 +29,14 @@ def shown(function: Function) -> Function:
 def told(function: Function) -> Function:
     """Decorate what programs call: the same words as `shown`, as plain text."""
     return _with_words(function, lambda sentence: sentence)
+
+
+def passes(error: StudioError) -> bool:
+    """Whether the world is at fault (a busy or broken database, a full disk), not what was asked for.
+
+    Such an error has the failure as its cause; that there is nothing of a name has none.
+    """
+    return error.__cause__ is not None or isinstance(error, DamagedDatabase)
 
 
 def _with_words(function: Function, written: Callable[[str], str]) -> Function:

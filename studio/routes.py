@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import time
+from collections.abc import Callable
 from importlib.resources import files as package_files
 from pathlib import Path
+from typing import TypeVar
 
+import gradio as gr
 from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, JSONResponse, Response
@@ -12,27 +17,56 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 from jobs import worker
 from jobs.base_models import catalogue
 from jobs.export import adapter as adapter_export
-from storage import database, jobs
+from storage import backups, database, jobs, sqlite_file
 from storage.errors import StudioError
-from studio import charts
+from studio import charts, server
+from studio.notices import passes, told
 from studio.theme import ASSETS
 
 VERSION = "0.1.0"
+# A page that was made by an earlier process has a session that nobody knows any more.
+STARTED = time.time()
 PLOTLY_SCRIPT = Path(str(package_files("plotly") / "package_data" / "plotly.min.js"))
 YEAR = {"cache-control": "public, max-age=31536000"}
+Answer = TypeVar("Answer")
 ASSET_TYPES = {".js": "text/javascript", ".svg": "image/svg+xml", ".css": "text/css"}
 
 
 def health() -> dict[str, object]:
-    """What a monitor wants to know; `database` and `worker` are "ok" or say what is wrong."""
+    """What a monitor wants to know; it never raises.
+
+    `database` and `worker` are "ok" or say what is wrong, numbers that the database cannot tell are None, `started`
+    is when this process began (seconds since 1970), `notice` what the studio has to tell everybody.
+    """
+    running, queued, database_state = None, None, _in_words(_database_state)
+    if database_state == "ok":
+        try:
+            running, queued = told(_jobs_under_way)(), told(jobs.count)("queued")
+        except gr.Error as error:
+            database_state = error.message
+    worker_state = _in_words(lambda: "ok" if worker.worker_is_alive() else "stopped")
     return {
-        "status": "ok",
+        "status": "ok" if database_state == worker_state == "ok" else "degraded",
         "version": VERSION,
-        "database": _database_state(),
-        "worker": "ok" if worker.worker_is_alive() else "stopped",
-        "jobs_running": jobs.count("running") + jobs.count("stopping"),
-        "jobs_queued": jobs.count("queued"),
+        "started": STARTED,
+        "database": database_state,
+        "worker": worker_state,
+        "jobs_running": running,
+        "jobs_queued": queued,
+        "notice": server.notice,
     }
+
+
+def _in_words(function: Callable[[], Answer]) -> Answer | str:
+    """What a function answers, or else the sentence that says why it cannot."""
+    try:
+        return told(function)()
+    except gr.Error as error:
+        return error.message
+
+
+def _jobs_under_way() -> int:
+    return jobs.count("running") + jobs.count("stopping")
 
 
 def starter_state() -> dict[str, object]:
@@ -52,11 +86,23 @@ def starter_state() -> dict[str, object]:
 
 
 def _database_state() -> str:
-    try:
-        database.describe()
-    except StudioError as error:
-        return str(error)
+    """ "ok", when it can be read and, as far as the file system says, written.
+
+    Raises StudioError with the sentence otherwise.
+    """
+    database.describe()
+    file = sqlite_file.current()
+    if file is not None and not all(os.access(path, os.W_OK) for path in (file, file.parent)):
+        raise StudioError("The database may not be written.", f"Check the permissions of {file.parent}.")
     return "ok"
+
+
+def _backup(name: str) -> Path:
+    """The copy of the database with this name; only names from the list are ever looked for on the disk."""
+    for backup in backups.list_all():
+        if backup.path.name == name:
+            return backup.path
+    raise StudioError(f"There is no backup {name!r}.", "Choose one from the list on the System page.")
 
 
 def add(application: FastAPI) -> None:
@@ -64,7 +110,7 @@ def add(application: FastAPI) -> None:
 
     @application.exception_handler(StudioError)
     async def studio_error(request: Request, error: StudioError) -> Response:
-        return JSONResponse({"error": error.as_json()}, status_code=404)
+        return JSONResponse({"error": error.as_json()}, status_code=503 if passes(error) else 404)
 
     @application.get("/healthz")
     def healthz() -> dict[str, object]:
@@ -93,3 +139,8 @@ def add(application: FastAPI) -> None:
     async def download_adapter(adapter_id: str) -> Response:
         path = await run_in_threadpool(adapter_export.adapter_zip, adapter_id)
         return FileResponse(path, filename=path.name, media_type="application/zip")
+
+    @application.get("/download/backup/{name}")
+    def download_backup(name: str) -> Response:
+        path = _backup(name)
+        return FileResponse(path, filename=path.name, media_type="application/vnd.sqlite3")

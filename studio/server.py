@@ -10,8 +10,10 @@ import warnings
 from logging.handlers import RotatingFileHandler
 from typing import TYPE_CHECKING
 
-from jobs import queue, worker
-from storage import config, database, files
+from jobs import queue, rebuild, standstill, worker
+from jobs.rebuild import Counts
+from storage import config, database, files, trash
+from storage.errors import StudioError
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -22,13 +24,22 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 MAX_UPLOAD = "200mb"
 WORKER_LOOK_SECONDS = 5
+# What everybody who opens the page has to know; GET /healthz tells it.
+notice: str | None = None
 
 
-def build() -> FastAPI:
-    """Everything behind the splash, ready to answer; called once, in a thread."""
+def build(rebuild_database: bool = False) -> FastAPI:
+    """Everything behind the splash, ready to answer; called in a thread, once more when there was an error.
+
+    A database that is gone is made again from the folders, another one only when asked for.
+    Raises StudioError, of which DamagedDatabase can be helped with `rebuild_database`.
+    """
+    rebuilt = rebuild.rebuild() if rebuild_database else rebuild.rebuild_lost()
     database.connect()
     _log_to_file()
-    files.tidy()
+    if rebuilt:
+        _tell(rebuilt)
+    trash.tidy()
     # Uploads wait in the data folder, as nothing may be written anywhere else.
     os.environ["GRADIO_TEMP_DIR"] = str(files.root() / "tmp")
     worker.hold_page_lock()
@@ -66,6 +77,27 @@ def _application() -> FastAPI:
         mcp_server=False,
         favicon_path=str(theme.ASSETS / "favicon.svg"),
     )
+
+
+def end_jobs() -> None:
+    """Let every running job save and end, because the computer, or the container, goes down with this process."""
+    log = logging.getLogger("lora_tailor")
+    try:
+        for job in standstill.end_all():
+            log.warning("the job “%s” did not end in time", job.name)
+    except StudioError as error:
+        log.warning("the jobs were not asked to end: %s", error)
+
+
+def _tell(rebuilt: Counts) -> None:
+    """Keep what became of the database for the page, and all of it in the log."""
+    global notice
+    notice = rebuilt.sentence()
+    logging.getLogger("lora_tailor").warning(notice)
+    for problem in rebuilt.problems:
+        logging.getLogger("lora_tailor").warning("not rebuilt: %s", problem)
+    if rebuilt.problems:
+        notice += f" Which ones stands in {files.log_path('studio')}."
 
 
 def _keep_worker() -> None:

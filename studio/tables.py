@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -15,7 +16,9 @@ from studio.layout import address
 # Mark, word and the pill's class: the mark says it without colour, the word without the mark.
 STATUS = {
     "queued": ("○", "queued", ""),
+    "paused": ("‖", "paused", "tight"),
     "running": ("●", "running", "good"),
+    "silent": ("?", "no progress", "tight"),
     "stopping": ("◐", "stopping", "tight"),
     "stopped": ("■", "stopped", ""),
     "finished": ("✓", "finished", "good"),
@@ -62,10 +65,17 @@ def problem(text: str) -> str:
     return f'<p class="problem" role="alert">{html.escape(text)}</p>'
 
 
-def status(job: Job) -> str:
-    """A job's state as a mark and a word; a failure with its reason, a running job with how far it is."""
-    mark, word, look = STATUS[job.status]
+def status(job: Job, place: int | None = None) -> str:
+    """A job's state as a mark and a word; a failure with its reason, a running job with how far it is.
+
+    `place` is that of a waiting job in its queue.
+    """
+    mark, word, look = STATUS.get(words.curve(job), STATUS[job.status])
     pill = f'<span class="pill {look}"><span aria-hidden="true">{mark}</span> {word}</span>'
+    if job.attempt > 1:
+        pill += f' <span class="pill">attempt {job.attempt}</span>'
+    if waits := words.standing(job, place):
+        return f'{pill}<div class="quiet">{html.escape(waits)}</div>'
     if job.status == "failed" and job.error_message:
         reason = f"{job.error_message} {job.error_remedy or ''}".strip()
         return f'{pill}<div class="quiet">{html.escape(reason)}</div>'
@@ -90,26 +100,41 @@ def when(moment: float, now: float) -> str:
     return words.hover(short, time.strftime("%Y-%m-%d %H:%M:%S", local))
 
 
-def runs(found: Sequence[Job], model_names: dict[str, str], adapter_bytes: dict[str, int], now: float) -> str:
-    """One page of jobs; `model_names` and `adapter_bytes` are by id, `now` in epoch seconds."""
+def runs(
+    found: Sequence[Job],
+    model_names: dict[str, str],
+    adapter_bytes: dict[str, int],
+    queues: Sequence[Sequence[str]],
+    now: float,
+) -> str:
+    """One page of jobs; `model_names` and `adapter_bytes` are by id, `now` in epoch seconds.
+
+    `queues` are the ids of the waiting jobs of each device, the next one first.
+    """
     headings = ["Run", "Status", "Base model", "Rank", "Held-out loss", "Started", "Took"]
     headings.append('<span class="sr">Links</span>')
-    return table(
-        "Runs, newest first", headings, [_run(job, model_names, adapter_bytes, now) for job in found]
-    )
+    places = {id: (place, len(queue)) for queue in queues for place, id in enumerate(queue, start=1)}
+    rows = [_run(job, model_names, adapter_bytes, places.get(job.id), now) for job in found]
+    return table("Runs, newest first", headings, rows)
 
 
-def _run(job: Job, model_names: dict[str, str], adapter_bytes: dict[str, int], now: float) -> list[str]:
+def _run(
+    job: Job,
+    model_names: dict[str, str],
+    adapter_bytes: dict[str, int],
+    place: tuple[int, int] | None,
+    now: float,
+) -> list[str]:
     ended = job.finished_at or (now if job.status in {"running", "stopping"} else None)
     return [
         html.escape(job.name),
-        status(job),
+        status(job, place[0] if place else None),
         html.escape(model_names.get(job.base_model_id or "", job.base_model_id or NOTHING)),
         words.ranks(job) if job.rank else NOTHING,
         f"{job.held_out_loss:.3f}" if job.held_out_loss is not None else NOTHING,
         when(job.started_at or job.created_at, now),
         words.duration(ended - job.started_at) if ended and job.started_at else NOTHING,
-        " ".join(_links(job, adapter_bytes)),
+        " ".join([*_links(job, adapter_bytes), *_moves(job, place)]),
     ]
 
 
@@ -122,6 +147,25 @@ def _links(job: Job, adapter_bytes: dict[str, int]) -> list[str]:
         size = words.size(adapter_bytes[job.adapter_id])
         links.append(_link(f"/download/adapter/{job.adapter_id}", "Download", f"{job.name}, {size}"))
     return links
+
+
+def _moves(job: Job, place: tuple[int, int] | None) -> list[str]:
+    """The buttons that move a waiting job in its queue of several."""
+    if place is None:
+        return []
+    sooner = [button("Sooner", job.name, job=job.id, where="up")] if place[0] > 1 else []
+    later = [button("Later", job.name, job=job.id, where="down")] if place[0] < place[1] else []
+    return sooner + later
+
+
+def button(text: str, of: str, **sent: str) -> str:
+    """A button in a table; studio.js hands what it sends to the table's handler."""
+    label = f"{text}: {html.escape(of)}"
+    data = html.escape(json.dumps(sent))
+    return (
+        f'<button type="button" class="word-button" data-sends="{data}" title="{label}" aria-label="{label}">'
+        f"{text}</button>"
+    )
 
 
 def _link(target: str, text: str, of: str) -> str:

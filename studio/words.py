@@ -8,6 +8,8 @@ from storage.jobs import Job
 
 CURVE = {
     "queued": "Waiting for its turn.",
+    "paused": "Waiting until there is room on the disk.",
+    "silent": "Nothing has been heard of it for a while.",
     "running": "Training.",
     "preparing": "Getting ready: loading the model and the examples.",
     "early": "Just started: too early to tell.",
@@ -20,6 +22,7 @@ CURVE = {
     "failed": "It stopped with a problem.",
     "step_unknown": "Getting ready",
     "connection": "No answer from the studio: trying again. Training goes on meanwhile.",
+    "deleted": "This run has been deleted.",
 }
 
 PLURALS = {"example": "examples", "row": "rows", "problem": "problems", "token": "tokens", "value": "values"}
@@ -97,6 +100,36 @@ def how(job: Job) -> list[str]:
     """How a run computes, a sentence each: what it said on the way, then what only its result says."""
     told = [*job.notes, *(job.result.get("words") or []), *(job.result.get("notes") or [])]
     return list(dict.fromkeys(told))
+
+
+def curve(job: Job) -> str:
+    """Which sentence of CURVE fits a run, as far as its state alone tells; the live page also knows its losses."""
+    if job.status == "queued" and job.paused_for:
+        return "paused"
+    return "silent" if job.status == "running" and job.silent_seconds else job.status
+
+
+def standing(job: Job, place: int | None) -> str:
+    """Why a run does not get on at the moment, and what comes of it; empty for one that does or has ended."""
+    if job.deleting:
+        return "It is deleted as soon as its process has ended."
+    if job.status == "queued" and job.paused_for and job.attempt:
+        return f"{job.paused_for} It goes on by itself when there is room."
+    if job.status in ("queued", "running") and job.paused_for:
+        return job.paused_for
+    if job.status == "queued" and place:
+        return f"Waiting: {in_queue(place)}."
+    if job.status == "running" and job.silent_seconds:
+        return f"No progress for {duration(job.silent_seconds)}. If that is not expected, Stop ends it."
+    return ""
+
+
+def in_queue(place: int) -> str:
+    """A place in the queue: 1 -> "next in the queue", 2 -> "2nd in the queue"."""
+    if place == 1:
+        return "next in the queue"
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(place % 10, "th") if place % 100 not in (11, 12, 13) else "th"
+    return f"{place:,}{ending} in the queue"
 
 
 def ranks(job: Job) -> str:

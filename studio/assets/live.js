@@ -2,7 +2,7 @@
 // so zoom and hover survive. Words come from the page's own table (data-words); numbers arrive as in charts.points_json.
 // Nothing but the chart waits for Plotly (4.5 MB): the points are kept, and drawn from the first when it is there.
 (() => {
-  const SMOOTH = 0.75, MOST = 5000, OPEN = ["queued", "running", "stopping"];
+  const SMOOTH = 0.75, MOST = 5000, ENDED_MS = 4000, OPEN = ["queued", "running", "stopping"];
   const css = (name) => getComputedStyle(document.querySelector(".gradio-container") || document.body).getPropertyValue(name).trim();
   const number = new Intl.NumberFormat("en-GB");
 
@@ -56,6 +56,7 @@
 
     // The verdict on the curve in one word of the page's table; the numbers stay in the chart.
     const verdict = (data) => {
+      if (data.v) return data.v;
       if (data.q !== "running") return data.q;
       if (!data.s) return "preparing";
       if (held.length < 3) return "early";
@@ -64,10 +65,14 @@
       return best[1] < first * 0.98 ? "learning" : "flat";
     };
     const setText = (name, text) => { const node = part(name); if (node && node.textContent !== text) node.textContent = text; };
+    const list = (name, sentences) => {
+      const node = part(name), same = node.children.length === sentences.length && sentences.every((words, i) => node.children[i].textContent === words);
+      if (!same) node.replaceChildren(...sentences.map((words) => Object.assign(document.createElement("li"), { textContent: words })));
+    };
     // How the run computes, a sentence each; they come only when they are not `told` many.
     const tell = (sentences) => {
       told = sentences.length;
-      part("notes").replaceChildren(...sentences.map((words) => Object.assign(document.createElement("li"), { textContent: words })));
+      list("notes", sentences);
       part("how").hidden = !told;
     };
 
@@ -80,6 +85,8 @@
       setText("step", data.t ? `Step ${number.format(data.s)} of ${number.format(data.t)}` : words.step_unknown);
       if (data.n) tell(data.n);
       if (data.f) setText("foreseen", data.f);
+      setText("waits", data.w || "");
+      list("faults", data.i || []);
       const share = data.b ? data.b[0] / data.b[1] : data.t ? data.s / data.t : 0;
       const meter = part("meter");
       meter.firstElementChild.style.width = `${Math.min(100, 100 * share)}%`;
@@ -93,30 +100,41 @@
       }
       setText("now", now);
       if (best) setText("best", `${best[1].toFixed(3)} at step ${number.format(best[0])}`);
-      if (!open && root.dataset.status !== data.q) {  // buttons are Gradio's: let it redraw what a finished run offers
-        root.dataset.status = data.q;
-        root.dispatchEvent(new CustomEvent("run-ended", { bubbles: true }));
-      }
+      offer(data.o);
       return open;
     };
+    // The buttons are Gradio's: it redraws them whenever something else can be done now.
+    const offer = (key) => {
+      if (root.dataset.offers === key) return;
+      root.dataset.offers = key;
+      root.dispatchEvent(new CustomEvent("run-changed", { bubbles: true }));
+    };
+    const gone = () => {
+      const answer = document.querySelector("#answer .answer");
+      if (answer) answer.textContent = words.deleted;
+      setText("now", ""); setText("waits", "");
+      offer("deleted");
+    };
 
+    // A run that has ended may go on again, also from another window: so it is asked for on, only less often.
     const tick = async () => {
       if (!root.isConnected) return;
-      let again = true;
+      let open = true;
       if (!document.hidden && root.offsetParent) {
         try {
           const answer = await fetch(`/runs/${run}/points?after=${cursor}&told=${told}`);
+          if (answer.status === 404) return gone();
           if (!answer.ok) throw new Error(answer.status);
           const data = await answer.json();
           failures = 0; setText("connection", "");
           keep(data);
-          again = show(data);
+          open = show(data);
           if (window.Plotly) drawn ? extend(data.l || [], data.h || []) : draw();
         } catch (error) {
           if (++failures > 1) setText("connection", words.connection);
         }
       }
-      if (again) setTimeout(tick, document.hidden ? 2000 : 1000);
+      setTimeout(tick, !open ? ENDED_MS : document.hidden ? 2000 : 1000);
     };
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { if (drawn) draw(); });
     document.querySelector("script[src='/vendor/plotly.min.js']")?.addEventListener("load", () => { if (!drawn && root.isConnected) draw(); });

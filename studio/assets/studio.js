@@ -62,3 +62,95 @@ document.documentElement.lang = "en";
   };
   look();
 })();
+
+// Whether the studio is there, the same one as before, and well: a strip at the bottom edge, over the page and not in
+// it, so that nothing moves. It is asked for every five seconds, every second while it does not answer, at once when
+// the page is looked at again, and not at all while nobody looks.
+(() => {
+  const EVERY = 5000, LOST = 1000, GOOD_NEWS = 5000, PATIENCE = 15000;  // ms; a busy database answers after ten seconds
+  const BACK = "The studio is back.", CLOSED = "closed-notice";
+  const strip = document.createElement("div");
+  strip.id = "studio-strip";
+  strip.setAttribute("role", "status");
+  document.body.append(strip);
+  let said = "", started = null, failures = 0, timer = null, asking = false, leaving = false;
+  let typed = false, restarted = false;
+  document.addEventListener("input", (event) => { typed ||= event.isTrusted; }, true);
+  addEventListener("pagehide", () => { leaving = true; });
+  addEventListener("pageshow", () => { leaving = false; });
+
+  const say = (words, link, run) => {
+    if (said === words) return;
+    said = words;
+    document.body.classList.toggle("has-strip", !!words);
+    strip.replaceChildren();
+    if (!words) return;
+    strip.append(Object.assign(document.createElement("span"), { textContent: words }));
+    if (link) {
+      const target = run ? document.createElement("button") : Object.assign(document.createElement("a"), { href: link[1] });
+      target.textContent = link[0];
+      if (run) { target.type = "button"; target.addEventListener("click", run); }
+      strip.append(target);
+    }
+  };
+  const newStudio = (words) => {
+    restarted = true;
+    if (!typed) return location.reload();  // nothing is lost by it
+    say(words, ["Reload"], () => location.reload());
+  };
+  const wellAgain = () => {
+    say(BACK);
+    setTimeout(() => { if (said === BACK) say(""); }, GOOD_NEWS);
+  };
+  const show = (state) => {
+    const wasLost = failures > 1;
+    failures = 0;
+    if (started !== null && state.started !== started) return newStudio("The studio was restarted. What you typed is still here: copy it, then reload.");
+    started = state.started;
+    if (state.database !== "ok") return say(state.database, location.pathname === "/system" ? null : ["System", "/system"]);
+    if (wasLost) return wellAgain();
+    if (state.notice && state.notice !== sessionStorage.getItem(CLOSED)) {
+      return say(state.notice, ["Close"], () => { sessionStorage.setItem(CLOSED, state.notice); say(""); });
+    }
+    if (said !== BACK) say("");
+  };
+  const lost = (words) => {
+    if (++failures > 1) say(words);  // one answer that is missing may be a page that is just being left
+  };
+  const look = async () => {
+    if (asking || leaving || restarted) return;
+    asking = true;
+    clearTimeout(timer);
+    try {
+      const answer = await fetch("/healthz", { cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
+      if (answer.status === 401) newStudio("The studio was restarted and asks for its password again.");
+      else {
+        const state = await answer.json();
+        // Before it is ready the studio tells less of itself, and what keeps it from getting ready.
+        if ("database" in state) show(state);
+        else if (state.status === "damaged") newStudio(state.message);
+        else { failures += 1; say(state.message || "The studio is starting."); }
+      }
+    } catch {
+      if (!leaving) lost("The studio does not answer. Training goes on; this page is trying again.");
+    }
+    asking = false;
+    if (!document.hidden && !restarted) timer = setTimeout(look, failures ? LOST : EVERY);
+  };
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) look(); });
+  if (!document.hidden) look();
+})();
+
+// A table that Python draws anew keeps the keyboard where it was: on the button or link with the same name.
+(() => {
+  let last = null;
+  document.addEventListener("focusin", (event) => {
+    const table = event.target.closest?.("#runs, #trash"), name = event.target.getAttribute?.("aria-label");
+    last = table && name ? { table: table.id, name, node: event.target } : null;
+  });
+  new MutationObserver(() => {
+    if (!last || last.node.isConnected || document.activeElement !== document.body) return;
+    const again = document.querySelector(`#${last.table} [aria-label="${CSS.escape(last.name)}"]`);
+    if (again) again.focus({ preventScroll: true });
+  }).observe(document.documentElement, { childList: true, subtree: true });
+})();

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import html
+import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, suppress
 from functools import lru_cache
 from typing import Any
 
 import gradio as gr
 
+from jobs import gpu
 from jobs.datasets.rows import load_rows
 from jobs.evaluation import rules
 from jobs.evaluation.arms import HeldOutRow
 from jobs.evaluation.rules import Rule
-from jobs.serving import client
+from jobs.serving import client, waiting
 from jobs.serving.schema import CompareSettings, SideAnswer
-from storage import adapters, evaluations, jobs
+from jobs.serving.waiting import Waiting
+from storage import adapters, evaluations
 from storage.adapters import Adapter
 from storage.errors import StudioError
 from studio import answers, checks, forms, layout, tables, words
@@ -33,7 +36,10 @@ NO_CARD = (
     "minutes.</p>"
 )
 TICK_SECONDS = 1
+BUSY_SECONDS = 5
 SET_ADDRESS = "(id) => { window.studioAddress({adapter: id, run: null}); return [id]; }"
+# The question that each browser tab waits for.
+_open: dict[str | None, threading.Event] = {}
 QUIET: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None, "api_visibility": "private"}
 
 
@@ -60,7 +66,7 @@ def asked_for(run_id: str | None, adapter_id: str | None, made: Sequence[Adapter
 
 
 def open_page(request: gr.Request) -> tuple[Any, ...]:
-    """What a visitor sees first: [teaching, content, dropdown, busy note]."""
+    """What a visitor sees first: [teaching, content, dropdown, busy note, its timer]."""
     made = adapters.list_all()
     chosen = asked_for(layout.query(request, "run"), layout.query(request, "adapter"), made)
     now = time.time()
@@ -69,16 +75,15 @@ def open_page(request: gr.Request) -> tuple[Any, ...]:
         gr.update(visible=not made),
         gr.update(visible=bool(made)),
         gr.update(choices=choices, value=chosen.id if chosen else None),
-        busy(),
+        *busy(),
     )
 
 
-def busy() -> str:
-    """Whose training keeps the model from answering now; "" when nobody's."""
-    running = [*jobs.list_all("training", "running"), *jobs.list_all("training", "stopping")]
-    if not running:
-        return ""
-    return tables.problem(f"“{running[0].name}” is being trained. Answers come back when it has finished.")
+def busy() -> tuple[str, Any]:
+    """Who keeps the model from answering now, "" when nobody does, and whether to look again."""
+    said = waiting.busy(gpu.default_device())
+    note = f"{said} You may ask already: the answer comes by itself." if said else ""
+    return answers.notice(note), gr.update(active=bool(said))
 
 
 def choose(adapter_id: str | None) -> tuple[Any, ...]:
@@ -147,10 +152,40 @@ def step(adapter_id: str, position: int | None, by: int) -> tuple[str, int | Non
     return row.messages[-1]["content"], position, answers.held_out(position + 1, len(rows), row.reference)
 
 
+def end_question(tab: str | None) -> None:
+    """Let a tab's question end, if it has one, within a moment and without another word.
+
+    Gradio's own way to cancel an event drops the next click while it waits, and may show an error.
+    """
+    if ended := _open.pop(tab, None):
+        ended.set()
+
+
 def ask(
-    adapter_id: str, prompt: str, with_examples: bool, position: int | None, *values: str
+    request: gr.Request,
+    adapter_id: str,
+    prompt: str,
+    with_examples: bool,
+    position: int | None,
+    *values: str,
 ) -> Iterator[tuple[Any, ...]]:
-    """Stream the answers: [columns, held-out note, answers so far, stop button]."""
+    """Stream the answers, in place of those of the question before: [columns, held-out note, so far, stop button]."""
+    end_question(request.session_hash)
+    ended = _open[request.session_hash] = threading.Event()
+    try:
+        with closing(_answered(adapter_id, prompt, with_examples, position, values)) as shown_so_far:
+            for one in shown_so_far:
+                if ended.is_set():
+                    return
+                yield one
+    finally:
+        if _open.get(request.session_hash) is ended:
+            end_question(request.session_hash)
+
+
+def _answered(
+    adapter_id: str, prompt: str, with_examples: bool, position: int | None, values: Sequence[str]
+) -> Generator[tuple[Any, ...], None, None]:
     sides = ["base", *(["few_shot"] if with_examples else []), "adapted"]
     adapter = adapters.get(adapter_id)
     rows, habits = material_of(adapter)
@@ -163,9 +198,18 @@ def ask(
     try:
         settings = CompareSettings.from_json({**forms.filled_in(SETTINGS, values), "sides": sides})
         yield answers.waiting(sides, waiting_words(adapter)), note, so_far, gr.update(interactive=True)
-        with closing(client.compare(adapter_id, row.messages if row else prompt, settings)) as snapshots:
-            for so_far in snapshots:
-                yield answers.columns(so_far, habits, wanted), note, so_far, gr.skip()
+        asked = row.messages if row else prompt
+        held_up = ""
+        with closing(waiting.patiently(lambda: client.compare(adapter_id, asked, settings))) as items:
+            for item in items:
+                if not isinstance(item, Waiting):
+                    held_up, so_far = "", item
+                    yield answers.columns(so_far, habits, wanted), note, so_far, gr.skip()
+                    continue
+                # The same words again would be read out again.
+                said = gr.skip() if item.words == held_up else answers.held_up(sides, item.words)
+                held_up, so_far = item.words, []
+                yield said, note, so_far, gr.skip()
         yield gr.skip(), note, so_far, gr.update(interactive=False)
     except StudioError as error:
         # In place of the answers, where it stays: a notice would leave the columns waiting for ever.
@@ -174,19 +218,22 @@ def ask(
 
 def waiting_words(adapter: Adapter) -> str:
     """Why nothing is written yet."""
-    server = client.status()
+    server = None
+    with suppress(StudioError):  # one that has just ended is started again
+        server = client.status()
     if server is not None and server["base_model_id"] == adapter.base_model_id:
         return "Reading the prompt…"
     return "Loading the model… The first answer takes a while."
 
 
-def stop(so_far: list[SideAnswer]) -> tuple[Any, ...]:
+def stop(request: gr.Request, so_far: list[SideAnswer]) -> tuple[Any, ...]:
     """End the answers where they are: [columns, answers so far, stop button]."""
-    client.stop_generation()
+    end_question(request.session_hash)
     for answer in so_far:
         if not answer["done"]:
             answer.update(done=True, finish_reason="stopped")
-    return answers.columns(so_far, [], None), so_far, gr.update(interactive=False)
+    ended = answers.columns(so_far, [], None) if so_far else answers.notice("Stopped before the answer.")
+    return ended, so_far, gr.update(interactive=False)
 
 
 def _scorecard() -> list[Any]:
@@ -223,6 +270,7 @@ def build(page: gr.Blocks) -> None:
     layout.bar(PATH)
     said = layout.question(PATH)
     timer = gr.Timer(TICK_SECONDS, active=False)
+    busy_timer = gr.Timer(BUSY_SECONDS, active=False)
     position, so_far = gr.State(None), gr.State([])
     with gr.Column(elem_classes="room"):
         teaching = gr.HTML(layout.empty(NO_ADAPTER, "/train", "Train one"), visible=False)
@@ -243,10 +291,11 @@ def build(page: gr.Blocks) -> None:
 
     measure = [said, card, note, check, stop_check, timer]
     all_of_one = [*measure, download, held_out, position, back, forth, columns]
-    opened = page.load(shown(open_page), None, [teaching, content, adapter, busy_note], **QUIET)
+    opened = page.load(shown(open_page), None, [teaching, content, adapter, busy_note, busy_timer], **QUIET)
     opened.then(shown(choose), adapter, all_of_one, **QUIET)
     adapter.input(shown(choose), adapter, all_of_one, js=SET_ADDRESS, **QUIET)
     timer.tick(shown(measured), adapter, measure, **QUIET)
+    busy_timer.tick(shown(busy), None, [busy_note, busy_timer], **QUIET)
     check.click(shown(begin_check), adapter, measure, **QUIET)
     stop_check.click(shown(end_check), adapter, measure, **QUIET)
 
@@ -254,6 +303,7 @@ def build(page: gr.Blocks) -> None:
         "fn": shown(ask),
         "inputs": [adapter, prompt, with_examples, position, *fields],
         "outputs": [columns, held_out, so_far, stopping],
+        "trigger_mode": "multiple",
         **QUIET,
     }
     stepped: dict[str, Any] = {
@@ -261,10 +311,8 @@ def build(page: gr.Blocks) -> None:
         "outputs": [prompt, position, held_out],
         **QUIET,
     }
-    running = [
-        asking.click(**asked),
-        prompt.submit(**asked),
-        back.click(shown(lambda adapter_id, at: step(adapter_id, at, -1)), **stepped).success(**asked),
-        forth.click(shown(lambda adapter_id, at: step(adapter_id, at, +1)), **stepped).success(**asked),
-    ]
-    stopping.click(shown(stop), so_far, [columns, so_far, stopping], cancels=running, **QUIET)
+    asking.click(**asked)
+    prompt.submit(**asked)
+    back.click(shown(lambda adapter_id, at: step(adapter_id, at, -1)), **stepped).success(**asked)
+    forth.click(shown(lambda adapter_id, at: step(adapter_id, at, +1)), **stepped).success(**asked)
+    stopping.click(shown(stop), so_far, [columns, so_far, stopping], **QUIET)

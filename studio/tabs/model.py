@@ -12,7 +12,7 @@ from jobs import gpu, queue
 from jobs.base_models import catalogue
 from jobs.lora import estimate
 from jobs.training.settings import TrainingSettings, as_text, from_json
-from storage import adapters, datasets
+from storage import adapters, datasets, files
 from storage.errors import StudioError
 from studio import forms, layout, savings_view, words
 from studio.notices import shown
@@ -212,7 +212,7 @@ def show_cost(
     sentence += "."
     return (
         layout.answered(PATH, sentence),
-        about_html(model_id, cost),
+        about_html(model_id, cost, disk_words(model_id, rank, settings)),
         advice_html(dataset_id),
         "",
         savings_view.memory_html(cost),
@@ -220,15 +220,24 @@ def show_cost(
     )
 
 
-def about_html(model_id: str, cost: dict[str, Any]) -> str:
-    """Whether the chosen model fits this machine, in a pill and words."""
+def disk_words(model_id: str, rank: float, settings: dict[str, Any]) -> str:
+    """How much room on the disk the run needs beside what is free."""
+    checked = from_json(settings)
+    needed = queue.disk_bytes(catalogue.find(model_id), checked.try_ranks or (int(rank),), checked)
+    free = files.free_bytes()
+    said = f"It needs about {words.size(needed)} of disk, {words.size(free)} free."
+    return f'<span class="wrong">{said}</span>' if needed > free else said
+
+
+def about_html(model_id: str, cost: dict[str, Any], disk: str) -> str:
+    """Whether the chosen model fits this machine, in a pill and words; `disk` is HTML already."""
     marks = {"fits easily": "good", "fits": "", "tight": "tight", "does not fit": "wrong"}
     device = gpu.devices()[0]
     note = catalogue.find(model_id).note
     fit = cost.get("fits", "fits")
     return (
         f'<p class="quiet"><span class="pill {marks.get(fit, "")}">{html.escape(fit)}</span> '
-        f"{html.escape(device.name)}. {html.escape(note or '')}</p>"
+        f"{html.escape(device.name)}. {disk} {html.escape(note or '')}</p>"
     )
 
 

@@ -6,8 +6,9 @@ import time
 
 import gradio as gr
 
+from jobs import queue
 from jobs.base_models import catalogue
-from storage import adapters, jobs
+from storage import adapters, jobs, waiting
 from studio import layout, tables, words
 from studio.charts import OPEN
 from studio.notices import shown
@@ -37,7 +38,7 @@ def show(number: int) -> tuple[str, str, dict, dict, dict, int]:
     if rows:
         names = {model.id: model.name for model in catalogue.all_models()}
         sizes = {adapter.id: adapter.size_bytes for adapter in adapters.list_all()}
-        content = tables.runs(rows, names, sizes, time.time())
+        content = tables.runs(rows, names, sizes, queues(), time.time())
     else:
         words_of_empty = "Nothing has been trained yet. Bring some examples, choose a model, and start."
         content = layout.empty(words_of_empty, "/", "Bring your examples")
@@ -51,6 +52,20 @@ def show(number: int) -> tuple[str, str, dict, dict, dict, int]:
     )
 
 
+def queues() -> list[list[str]]:
+    """The ids of the waiting jobs, a list for each device, the next one first."""
+    of_device: dict[str, list[str]] = {}
+    for job in waiting.in_order():
+        of_device.setdefault(job.device, []).append(job.id)
+    return list(of_device.values())
+
+
+def move(number: int, event: gr.EventData) -> tuple[str, str, dict, dict, dict, int]:
+    """Move a waiting job up or down, as the button in its row says; the page again."""
+    queue.move(event.job, event.where)
+    return show(number)
+
+
 def build(page: gr.Blocks) -> None:
     """Lay the page out; the timer runs only while something is open."""
     layout.bar(PATH)
@@ -58,7 +73,7 @@ def build(page: gr.Blocks) -> None:
     number = gr.State(0)
     timer = gr.Timer(REFRESH_SECONDS, active=False)
     with gr.Column(elem_classes="room"):
-        content = gr.HTML(elem_id="runs", elem_classes="card")
+        content = gr.HTML(elem_id="runs", elem_classes="card", js_on_load=layout.SENDS)
         with gr.Row(elem_classes="foot"):
             newer = gr.Button("Newer runs", size="md", visible=False, elem_id="runs-newer")
             older = gr.Button("Older runs", size="md", visible=False, elem_id="runs-older")
@@ -66,5 +81,6 @@ def build(page: gr.Blocks) -> None:
     quiet = {"show_progress": "hidden", "concurrency_limit": None, "api_visibility": "private"}
     page.load(shown(lambda: show(0)), None, outputs, **quiet)
     timer.tick(shown(show), number, outputs, **quiet)
+    content.select(shown(move), number, outputs, **quiet)
     newer.click(shown(lambda number: show(number - 1)), number, outputs, **quiet)
     older.click(shown(lambda number: show(number + 1)), number, outputs, **quiet)

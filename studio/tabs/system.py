@@ -13,20 +13,15 @@ from jobs import gpu, queue, worker
 from jobs.base_models import catalogue
 from jobs.base_models.catalogue import BaseModel
 from storage import database, files, jobs
+from storage.errors import StudioError
 from storage.jobs import Job
 from studio import layout, tables, words
 from studio.charts import OPEN
-from studio.notices import shown
+from studio.notices import shown, told
 from studio.routes import VERSION
+from studio.tabs import upkeep
 
 PATH = "/system"
-FOLDERS = {
-    "datasets": "Datasets",
-    "models": "Base models",
-    "runs": "Runs",
-    "adapters": "Adapters",
-    "logs": "Logs",
-}
 PACKAGES = ("gradio", "torch", "transformers", "peft", "datasets", "sqlalchemy", "plotly", "tokenizers")
 # Below this not even a small training with its checkpoints is sure to fit.
 LITTLE_SPACE_BYTES = 1_000_000_000
@@ -34,9 +29,15 @@ TICK_SECONDS = 1
 QUIET: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None, "api_visibility": "private"}
 
 
-def answer(models: list[BaseModel]) -> str:
-    """Whether the studio can work, and what is missing if not."""
+def answer(models: list[BaseModel] | None = None) -> str:
+    """Whether the studio can work, and what is missing if not; `models` are those on this machine."""
+    if models is None:
+        models = [model for model in catalogue.all_models() if model.available]
     free = files.free_bytes()
+    try:
+        database.describe()
+    except StudioError as error:
+        return f'<span class="wrong">The database needs attention.</span> {html.escape(str(error))}'
     if not worker.worker_is_alive():
         return (
             '<span class="wrong">The worker is not running.</span> '
@@ -61,22 +62,14 @@ def hardware() -> str:
         ]
         for device in gpu.devices()
     ]
-    return f"<h2>This computer</h2>{tables.table('Devices', ['Device', 'Memory', 'Free', 'Used by'], rows)}"
+    return tables.table("Devices", ["Device", "Memory", "Free", "Used by"], rows)
 
 
 def _holder(device_id: str) -> str:
     return html.escape(gpu.holder(device_id) or "nobody now")
 
 
-def disk() -> str:
-    """What the data folder's parts take, and what is left."""
-    sizes = {label: files.folder_bytes(files.root() / name) for name, label in FOLDERS.items()}
-    rows = [[label, words.hover(words.size(used), f"{used:,} bytes")] for label, used in sizes.items()]
-    rows.append(["<b>Free</b>", f"<b>{words.size(files.free_bytes())}</b>"])
-    return f"<h2>Disk</h2>{tables.table('Disk', ['What', 'Size'], rows)}"
-
-
-def models_here(models: list[BaseModel]) -> str:
+def models_here() -> str:
     """The base models on this machine with the place they take."""
     rows = [
         [
@@ -85,13 +78,13 @@ def models_here(models: list[BaseModel]) -> str:
             words.size(files.folder_bytes(model.folder)),
             html.escape(model.licence or tables.NOTHING),
         ]
-        for model in models
-        if model.folder is not None
+        for model in catalogue.all_models()
+        if model.available and model.folder is not None
     ]
     if not rows:
-        return '<h2>Base models</h2><p class="quiet">None yet.</p>'
+        return '<p class="quiet">None yet.</p>'
     headings = ["Model", "Parameters", "Size", "Licence"]
-    return f"<h2>Base models</h2>{tables.table('Base models', headings, rows)}"
+    return tables.table("Base models", headings, rows)
 
 
 def software() -> str:
@@ -103,31 +96,29 @@ def software() -> str:
         except PackageNotFoundError:
             rows.append((name, "not installed"))
     pairs = [(html.escape(name), html.escape(number)) for name, number in rows]
-    return f"<h2>Versions</h2>{tables.facts(pairs)}"
+    return tables.facts(pairs)
 
 
-def places() -> str:
-    """Where everything is kept, and what state it is in."""
-    about = database.describe()
-    kind = "PostgreSQL"
-    if about["sqlite_version"]:
-        kind = f"SQLite {about['sqlite_version']}, journal {about['journal_mode']}"
-    state = "running" if worker.worker_is_alive() else "not running"
+def worker_here() -> str:
+    """Who does the work, whether it runs, and where everything is kept."""
+    process = files.read_json(files.root() / "worker.json")["pid"] if worker.worker_is_alive() else None
     waiting = jobs.count("queued")
     rows = [
+        ("Worker", "not running" if process is None else f"running, process {process}"),
+        ("Jobs", f"{jobs.count('running') + jobs.count('stopping')} under way, {waiting} waiting"),
         ("Data folder", f"<code>{html.escape(str(files.root()))}</code>"),
-        ("Database", f"<code>{html.escape(str(about['url']))}</code>"),
-        ("Kept in", f"{html.escape(kind)}, schema {html.escape(str(about['schema']))}"),
-        ("Worker", f"{state}, {waiting} {'job' if waiting == 1 else 'jobs'} waiting"),
     ]
-    return f"<h2>Places</h2>{tables.facts(rows)}"
+    return tables.facts(rows)
 
 
 def starter() -> tuple[Any, ...]:
     """The starter model's state: [words, fetch button, timer]."""
     if catalogue.find(catalogue.STARTER_ID).available:
         return "", gr.update(visible=False), gr.update(active=False)
-    job = newest_fetch(jobs.list_all(kind="fetch"))
+    try:
+        job = newest_fetch(jobs.list_all(kind="fetch"))
+    except StudioError as error:
+        return tables.problem(str(error)), gr.update(visible=False), gr.update(active=False)
     if job is None:
         return _note("The starter model is not here yet."), gr.update(visible=True), gr.update(active=False)
     is_open = job.status in OPEN
@@ -166,11 +157,20 @@ def fetch_starter() -> tuple[Any, ...]:
     return starter()
 
 
-def everything() -> tuple[str, ...]:
-    """The parts of the page: [answer, hardware, models, disk, places, versions]."""
-    models = [model for model in catalogue.all_models() if model.available]
-    said = layout.answered(PATH, answer(models))
-    return said, hardware(), models_here(models), disk(), places(), software()
+def everything() -> tuple[Any, ...]:
+    """The parts of the page: [answer, hardware, models, worker, versions, and those of upkeep]."""
+    try:
+        said = told(answer)()
+    except gr.Error as error:
+        said = html.escape(error.message)
+    return (
+        layout.answered(PATH, said),
+        upkeep.part("This computer", hardware),
+        upkeep.part("Base models", models_here),
+        upkeep.part("Worker", worker_here),
+        upkeep.part("Versions", software),
+        *upkeep.everything(),
+    )
 
 
 def build(page: gr.Blocks) -> None:
@@ -186,11 +186,12 @@ def build(page: gr.Blocks) -> None:
             fetch = gr.Button(
                 "Fetch the starter model", variant="primary", visible=False, elem_id="fetch-starter"
             )
-        used = gr.HTML(elem_id="disk", elem_classes="card")
-        where = gr.HTML(elem_id="places", elem_classes="card")
+        kept = upkeep.build()
+        work = gr.HTML(elem_id="worker", elem_classes="card")
         versions = gr.HTML(elem_id="versions", elem_classes="card")
-    parts = [said, machine, models, used, where, versions]
+    parts = [said, machine, models, work, versions, *kept.shown]
     page.load(shown(everything), None, parts, concurrency_limit=None, api_visibility="private")
+    kept.rebuilt.success(shown(everything), None, parts, **QUIET)
     page.load(shown(starter), None, [state, fetch, timer], **QUIET)
     timer.tick(shown(starter), None, [state, fetch, timer], **QUIET)
     fetch.click(shown(fetch_starter), None, [state, fetch, timer], **QUIET)

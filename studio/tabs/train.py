@@ -8,15 +8,21 @@ from typing import Any
 
 import gradio as gr
 
-from jobs import queue
+from jobs import queue, recovery
 from jobs.training.settings import TrainingSettings, as_text
 from storage import adapters, files, jobs
+from storage.errors import StudioError
 from storage.jobs import Job
-from studio import layout, tables, words
+from studio import layout, offers, tables, two_step, words
 from studio.charts import OPEN
-from studio.notices import shown
+from studio.notices import passes, shown
+from studio.offers import Offers
 
 PATH = "/train"
+DELETE_QUESTION = (
+    "Delete this run? Its curve, log and checkpoints go to the trash, and System can put them back for a week. "
+    "Its adapter stays."
+)
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 
@@ -26,33 +32,40 @@ def build(page: gr.Blocks) -> None:
     answer = layout.question(PATH)
     with gr.Column(elem_classes="room"):
         run_id = gr.State()
-        # When the live picture sees the end of the run it clicks the hidden button, and Python redraws what is offered.
+        # When the live picture sees that something else can be done now, it clicks the hidden button, and Python
+        # redraws what is offered.
         run = gr.HTML(
             apply_default_css=False, elem_id="run",
-            js_on_load="element.addEventListener('run-ended', () => document.querySelector('#refresh-run')?.click())",
+            js_on_load="element.addEventListener('run-changed', () => document.querySelector('#refresh-run')?.click())",
         )  # fmt: skip
         tried = gr.HTML(apply_default_css=False, elem_id="tried")
         refresh = gr.Button("Refresh", visible="hidden", elem_id="refresh-run")
         with gr.Row(elem_classes="foot"):
             note = gr.HTML(apply_default_css=False, elem_id="run-note")
-            stop = gr.Button(
-                "Stop and keep the best",
-                variant="stop",
-                visible=False,
-                elem_id="stop",
-                scale=0,
-                min_width=210,
-            )
-            again = gr.Button("Start it again", visible=False, elem_id="again", scale=0, min_width=160)
+            stop = _button("Stop and keep the best", "stop", 210, variant="stop")
+            sooner = _button("Sooner", "sooner", 100)
+            later = _button("Later", "later", 100)
+            delete = _button("Delete this run", "delete-run", 150)
+            again = _button("Start it again", "again", 150)
+            go_on = _button("Go on", "go-on", 200, variant="primary")
             onward = gr.HTML(apply_default_css=False, elem_id="to-compare")
+        sure = two_step.build(delete, DELETE_QUESTION, "Delete the run", "Keep it")
 
-    ends = [note, stop, again, onward, tried]
+    ends = [note, stop, sooner, later, delete, sure.row, again, go_on, onward, tried]
     target = layout.unseen()
     page.load(shown(restore), None, [run_id, answer, run, *ends], **PRIVATE)
-    refresh.click(shown(offers), [run_id], ends, **layout.DIRECT)
-    stop.click(shown(stop_run), [run_id], ends, **PRIVATE)
-    again.click(shown(start_again), [run_id], [target], **PRIVATE).success(
-        None, [target], js="(target) => window.studioGo(target)", **PRIVATE
+    refresh.click(shown(foot), [run_id], ends, **layout.DIRECT)
+    for button, done in ((stop, stop_run), (sooner, move_up), (later, move_down), (go_on, go_on_with)):
+        button.click(shown(done), [run_id], ends, **PRIVATE)
+    for button, go in ((again, start_again), (sure.yes, delete_run)):
+        button.click(shown(go), [run_id], [target], **PRIVATE).success(
+            None, [target], js="(target) => window.studioGo(target)", **PRIVATE
+        )
+
+
+def _button(words_on_it: str, elem_id: str, min_width: int, variant: Any = "secondary") -> gr.Button:
+    return gr.Button(
+        words_on_it, variant=variant, visible=False, elem_id=elem_id, scale=0, min_width=min_width
     )
 
 
@@ -60,29 +73,36 @@ def restore(request: gr.Request) -> tuple[Any, ...]:
     """The run of the address, else the newest training run; the empty page teaches what to do."""
     named = layout.query(request, "run")
     newest = jobs.list_all(kind="training", limit=1)
-    job = jobs.get(named) if named else newest[0] if newest else None
-    if job is None:
-        return (
-            None,
-            layout.answered(PATH, "Nothing is being trained yet."),
-            layout.empty(
-                "A run shows here how well the model learns, from its first step on.", "/", "Bring examples"
-            ),
-            *[gr.skip()] * 5,
+    try:
+        job = jobs.get(named) if named else newest[0] if newest else None
+    except StudioError as error:
+        if passes(error):
+            raise
+        return nothing(
+            html.escape(error.message), "Its adapter, if it had one, is still there.", "/runs", "See all runs"
         )
+    if job is None:
+        teaches = "A run shows here how well the model learns, from its first step on."
+        return nothing("Nothing is being trained yet.", teaches, "/", "Bring examples")
     return (
         job.id,
-        layout.answered(PATH, html.escape(words.CURVE.get(job.status, ""))),
-        run_html(job),
-        *offers(job.id),
+        layout.answered(PATH, html.escape(words.CURVE.get(words.curve(job), ""))),
+        run_html(job, offers.of(job)),
+        *foot(job.id),
     )
 
 
-def run_html(job: Job) -> str:
+def nothing(answer: str, teaches: str, link: str, link_words: str) -> tuple[Any, ...]:
+    """The page without a run; `answer` is HTML already."""
+    return None, layout.answered(PATH, answer), layout.empty(teaches, link, link_words), *foot(None)
+
+
+def run_html(job: Job, offered: Offers) -> str:
     """Chart, progress and numbers of one run as it is now; studio's live.js draws the chart and keeps all of it new."""
     table = html.escape(json.dumps(words.CURVE), quote=True)
     return (
-        f'<div class="live" data-run="{job.id}" data-words="{table}"><div class="columns">'
+        f'<div class="live" data-run="{job.id}" data-offers="{offered.key()}" data-words="{table}">'
+        '<div class="columns">'
         '<section class="card wide" aria-labelledby="loss-title"><div class="between"><h2 id="loss-title">Loss</h2>'
         '<p class="legend quiet"><span class="key training" aria-hidden="true"></span>training '
         '<span class="key held-out" aria-hidden="true"></span>held-out '
@@ -90,13 +110,13 @@ def run_html(job: Job) -> str:
         '<div class="chart" role="img" aria-label="Training and held-out loss by step"></div>'
         '<p class="quiet">Loss says how surprised the model is by the wanted answers: lower is better. '
         "Held-out examples are never trained on. Drag to zoom, double-click to go back.</p></section>"
-        f'<div class="narrow"><section class="card"><h2>Progress</h2>{progress_html(job)}'
+        f'<div class="narrow"><section class="card"><h2>Progress</h2>{progress_html(job, offered.place)}'
         '<p class="wrong" data-part="connection" role="status"></p></section>'
         f'<section class="card"><h2>This run</h2>{facts_html(job)}</section>{how_html(job)}</div></div></div>'
     )
 
 
-def progress_html(job: Job) -> str:
+def progress_html(job: Job, place: int | None = None) -> str:
     """How far the run was when the page was made, so that a page just opened is never empty."""
     step = f"Step {job.step:,} of {job.total_steps:,}" if job.total_steps else words.CURVE["step_unknown"]
     percent = 100 * job.step / job.total_steps if job.total_steps else 0
@@ -106,7 +126,17 @@ def progress_html(job: Job) -> str:
         '<div class="meter" data-part="meter" role="progressbar" aria-label="Progress" aria-valuemin="0" '
         f'aria-valuemax="100" aria-valuenow="{percent:.0f}"><i style="width:{percent:.0f}%"></i></div>'
         f'<p class="quiet" data-part="now">{now}</p><p class="quiet" data-part="speed"></p>'
-        f'<p class="quiet" data-part="foreseen">{html.escape(words.foreseen(job))}</p>'
+        f'<p class="quiet" data-part="foreseen">{html.escape(words.foreseen(job))}</p>{faults_html(job, place)}'
+    )
+
+
+def faults_html(job: Job, place: int | None) -> str:
+    """Why the run does not get on, and what became of earlier attempts; its room is kept before there is a word."""
+    sentences = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in recovery.sentences(job))
+    waits = html.escape(words.standing(job, place))
+    return (
+        f'<div class="faults" role="status"><p data-part="waits">{waits}</p>'
+        f'<ul data-part="faults">{sentences}</ul></div>'
     )
 
 
@@ -148,30 +178,66 @@ def facts_html(job: Job) -> str:
     )
 
 
-def offers(job_id: str | None) -> tuple[Any, ...]:
-    """What can be done now: the note, Stop, Start again, Compare; and what a sweep has found."""
-    if job_id is None:
-        return (gr.skip(),) * 5
-    job = jobs.get(job_id)
-    is_open = job.status in OPEN
-    note = "You can close this page: training goes on." if is_open else ""
-    if job.error_message:
-        note = problem_html(job)
-    elif job.adapter_id:
-        note = (
-            f"The adapter is {words.size(adapters.get(job.adapter_id).size_bytes)} and keeps the best step."
+def foot(job_id: str | None) -> tuple[Any, ...]:
+    """What can be done now: the note, the buttons, the question before deleting, Compare; what a sweep has found."""
+    job = _found(job_id)
+    if job is None:
+        gone = "" if job_id is None else f'<div class="quiet">{words.CURVE["deleted"]}</div>'
+        return (
+            gone,
+            *[gr.Button(visible=False)] * 4,
+            gr.Column(visible=False),
+            *[gr.Button(visible=False)] * 2,
+            "",
+            "",
         )
-    ready = job.adapter_id is not None
-    link = layout.address("/compare", dataset=job.dataset_id, model=job.base_model_id, run=job.id)
-    waiting = "" if ready else 'aria-disabled="true" tabindex="-1"'
-    target = f'href="{html.escape(link)}"' if ready else 'role="link"'
+    offered = offers.of(job)
+    saved = offered.checkpoint_step
     return (
-        f'<div class="quiet">{note}</div>',
-        gr.Button(visible=job.status in {"queued", "running"}),
-        gr.Button(visible=job.status in {"failed", "stopped"}),
-        f'<p class="onward"><a class="button" {target} {waiting}>Compare answers</a></p>',
+        f'<div class="quiet">{note_html(job)}</div>',
+        gr.Button(visible=offered.stop),
+        gr.Button(visible=offered.sooner),
+        gr.Button(visible=offered.later),
+        gr.Button(visible=offered.delete),
+        gr.skip() if offered.delete else gr.Column(visible=False),
+        gr.Button(visible=offered.start_again, variant="primary" if saved is None else "secondary"),
+        gr.Button(f"Go on from step {saved:,}" if saved is not None else "Go on", visible=saved is not None),
+        onward_html(job),
         trials_html(job),
     )
+
+
+def _found(job_id: str | None) -> Job | None:
+    """The run, or None where there is none (any more)."""
+    try:
+        return None if job_id is None else jobs.get(job_id)
+    except StudioError as error:
+        if passes(error):
+            raise
+        return None
+
+
+def note_html(job: Job) -> str:
+    """A sentence beside the buttons: why it failed, what it made, or that nobody has to wait here."""
+    if job.error_message:
+        return problem_html(job)
+    made = (
+        next((one for one in adapters.list_all() if one.id == job.adapter_id), None)
+        if job.adapter_id
+        else None
+    )
+    if made is not None:
+        return f"The adapter is {words.size(made.size_bytes)} and keeps the best step."
+    return "You can close this page: training goes on." if job.status in OPEN else ""
+
+
+def onward_html(job: Job) -> str:
+    """The link to the answers, which waits for an adapter."""
+    link = layout.address("/compare", dataset=job.dataset_id, model=job.base_model_id, run=job.id)
+    ready = job.adapter_id is not None
+    waiting = "" if ready else 'aria-disabled="true" tabindex="-1"'
+    target = f'href="{html.escape(link)}"' if ready else 'role="link"'
+    return f'<p class="onward"><a class="button" {target} {waiting}>Compare answers</a></p>'
 
 
 def problem_html(job: Job) -> str:
@@ -192,7 +258,31 @@ def log_tail(job_id: str, lines: int = 40) -> str:
 def stop_run(job_id: str) -> tuple[Any, ...]:
     """Ask the run to stop; what is best so far is kept."""
     queue.stop(job_id)
-    return offers(job_id)
+    return foot(job_id)
+
+
+def move_up(job_id: str) -> tuple[Any, ...]:
+    """Let the run take its turn before the one that is now before it."""
+    queue.move(job_id, "up")
+    return foot(job_id)
+
+
+def move_down(job_id: str) -> tuple[Any, ...]:
+    """Let the next one in the queue take its turn first."""
+    queue.move(job_id, "down")
+    return foot(job_id)
+
+
+def go_on_with(job_id: str) -> tuple[Any, ...]:
+    """Let a run that has ended go on from its last checkpoint; a second click changes nothing."""
+    queue.retry(job_id)
+    return foot(job_id)
+
+
+def delete_run(job_id: str) -> str:
+    """Put the run into the trash and return the address of the others."""
+    queue.delete(job_id)
+    return "/runs"
 
 
 def start_again(job_id: str) -> str:

@@ -19,7 +19,7 @@ from tests.journeys.studio_process import Studio, wait_until
 STATUSES = {"queued", "running", "stopping", "stopped", "finished", "failed"}
 PROMISED = {
     "/add_dataset", "/base_models", "/estimate", "/start_job", "/job", "/metrics", "/stop_job", "/compare",
-    "/scorecard",
+    "/scorecard", "/retry_job", "/move_job", "/delete_job", "/back_up", "/rebuild_database",
 }  # fmt: skip
 UNKNOWN = "nosuchid"
 
@@ -189,7 +189,59 @@ def test_the_adapter_can_be_taken_away(studio: Studio, finished: dict[str, Any])
     assert answer.content[:2] == b"PK"
 
 
-@pytest.mark.parametrize("api_name", ["/job", "/metrics", "/stop_job", "/scorecard"])
+def test_the_same_request_key_is_the_same_run(
+    client: Client, added: dict[str, Any], base_model_id: str
+) -> None:
+    wanted = (added["dataset_id"], base_model_id, 2, {"max_steps": 1}, "a key of the client's own")
+    assert client.predict(*wanted, api_name="/start_job") == client.predict(*wanted, api_name="/start_job")
+
+
+def test_retry_job(client: Client, added: dict[str, Any], base_model_id: str) -> None:
+    settings = {"max_steps": 100_000, "epochs": 100}
+    job_id = client.predict(added["dataset_id"], base_model_id, 2, settings, api_name="/start_job")["job_id"]
+    client.predict(job_id, api_name="/stop_job")
+    wait_until(lambda: client.predict(job_id, api_name="/job")["status"] == "stopped", 60)
+    assert client.predict(job_id, api_name="/retry_job")["status"] in ("queued", "running")
+    client.predict(job_id, api_name="/stop_job")
+    wait_until(lambda: client.predict(job_id, api_name="/job")["status"] == "stopped", 60)
+    assert client.predict(job_id, api_name="/delete_job") == {"deleted": True}
+    assert client.predict(job_id, api_name="/delete_job") == {"deleted": True}, "asking again changes nothing"
+    assert job_id in refusal(client, job_id, api_name="/job")
+
+
+def test_going_on_with_what_has_finished_changes_nothing(client: Client, finished: dict[str, Any]) -> None:
+    assert client.predict(finished["job_id"], api_name="/retry_job") == {"status": "finished"}
+
+
+def test_move_job(client: Client, added: dict[str, Any], base_model_id: str) -> None:
+    wanted = (added["dataset_id"], base_model_id, 2, {"max_steps": 100_000, "epochs": 100})
+    ids = [client.predict(*wanted, api_name="/start_job")["job_id"] for _ in range(3)]
+    wait_until(lambda: client.predict(ids[0], api_name="/job")["status"] == "running", 60)
+    assert client.predict(ids[2], "first", api_name="/move_job") == {"place": 1}
+    assert client.predict(ids[1], api_name="/job")["place"] == 2
+    assert client.predict(ids[2], "down", api_name="/move_job") == {"place": 2}
+    assert client.predict(ids[0], "up", api_name="/move_job") == {"place": None}
+    assert "sideways" in refusal(client, ids[1], "sideways", api_name="/move_job")
+    for job_id in ids:
+        client.predict(job_id, api_name="/delete_job")
+    wait_until(lambda: httpx.get(f"{client.src}healthz", trust_env=False).json()["jobs_running"] == 0, 90)
+
+
+def test_back_up(client: Client, studio: Studio) -> None:
+    made = client.predict(api_name="/back_up")
+    answer = httpx.get(f"{studio.url}/download/backup/{made['file']}", trust_env=False)
+    assert len(answer.content) == made["size_bytes"]
+    assert answer.content.startswith(b"SQLite format 3")
+
+
+def test_rebuild_database(client: Client, finished: dict[str, Any]) -> None:
+    before = client.predict(finished["job_id"], api_name="/job")
+    counts = client.predict(api_name="/rebuild_database")
+    assert counts["problems"] == [] and counts["adapters"] >= 1
+    assert client.predict(finished["job_id"], api_name="/job") == before
+
+
+@pytest.mark.parametrize("api_name", ["/job", "/metrics", "/stop_job", "/retry_job", "/scorecard"])
 def test_an_unknown_id_is_refused_in_words(client: Client, api_name: str) -> None:
     assert UNKNOWN in refusal(client, UNKNOWN, api_name=api_name)
 

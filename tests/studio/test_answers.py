@@ -52,6 +52,13 @@ def test_a_cut_answer_says_so() -> None:
     assert "Stopped" in answers.columns([answer(reason="stopped")], [], None)
 
 
+def test_a_question_that_waits_says_so_once_and_as_text() -> None:
+    shown = answers.held_up(["base", "adapted"], "Busy with <b>it</b>.")
+    assert shown.count("Busy with &lt;b&gt;it&lt;/b&gt;.") == 1
+    assert 'role="status"' in shown
+    assert shown.count("<section") == 2
+
+
 def card(code: str = "works", sentence: str = "It works: from 0% to 85%.") -> dict[str, Any]:
     score = {"passed": 34, "rows": 40, "rate": 0.85, "low": 0.709, "high": 0.929}
     side = {"side": "adapted", "label": "<b>x</b>", "prompt_tokens_mean": 41.2, "tokens_mean": 24.0}

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobs import recovery
 from storage import jobs, metrics
 from storage.errors import StudioError
 from storage.jobs import Job
@@ -111,6 +112,40 @@ def test_a_run_that_has_not_begun_has_empty_curves(home: Path) -> None:
     job = jobs.add("training", "tone", "cpu", "dataset", "starter", 8, {})
     answer = json.loads(charts.points_json(job.id, 0))
     assert (answer["l"], answer["h"], answer["c"], answer["q"]) == ([], [], 0, "queued")
+
+
+def test_a_run_tells_what_keeps_it_and_what_became_of_earlier_attempts(running: Job) -> None:
+    quiet = json.loads(charts.points_json(running.id, 1))
+    assert not {"v", "w", "i"} & set(quiet)
+    jobs.update(running.id, 1, silent_seconds=720.0)
+    silent = json.loads(charts.points_json(running.id, 1))
+    assert silent["v"] == "silent" and "No progress for 12 minutes" in silent["w"]
+    jobs.requeue(running.id, 1, recovery.interruption(jobs.get(running.id), recovery.KILLED))
+    waiting = json.loads(charts.points_json(running.id, 1))
+    assert waiting["w"] == "Waiting: next in the queue."
+    assert waiting["i"] == ["Interrupted at step 123456; it goes on by itself."]
+
+
+def test_what_is_offered_changes_its_key_with_every_change_of_state(running: Job) -> None:
+    def key() -> str:
+        return json.loads(charts.points_json(running.id, 1))["o"]  # type: ignore[no-any-return]
+
+    keys = [key()]
+    jobs.update(running.id, 1, step=123_457, loss=1.0)
+    assert key() == keys[0], "further steps change nothing that is offered"
+    jobs.requeue(running.id, 1, paused_for="The disk is full.", needs_bytes=1)
+    keys.append(key())
+    other = jobs.add("training", "another", "cpu")
+    keys.append(key())
+    jobs.request_stop(other.id)
+    jobs.request_stop(running.id)
+    keys.append(key())
+    jobs.retry(running.id)
+    keys.append(key())
+    assert jobs.claim(set(), free_bytes=5) is not None
+    keys.append(key())
+    assert keys[4] == keys[1], "what is offered is the same again"
+    assert len(set(keys)) == len(keys) - 1
 
 
 def test_points_of_an_unknown_run_are_refused_in_words(home: Path) -> None:

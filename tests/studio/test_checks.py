@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -66,6 +67,23 @@ def test_a_failed_check_says_why_and_may_be_tried_again(monkeypatch: pytest.Monk
     check.join(5)
     assert check.problem == "The computer is busy. Try again later."
     assert checks.start("busy") is not check
+
+
+def test_a_check_that_waits_says_why_and_keeps_what_it_has_counted() -> None:
+    check = checks.Check("waits")
+    check._report("Answering held-out rows", 0, 40)
+    check._report("Answering held-out rows", 20, 40)
+    check.counted_from = (0, time.monotonic() - 10)
+    assert check.sentence().endswith("20 of 40, about 10 seconds left.")
+    check._report("The computer is busy. It goes on by itself.", None, None)
+    assert check.sentence() == "The computer is busy. It goes on by itself."
+    assert (check.done, check.total) == (20, 40)
+    check._report("Answering held-out rows", 20, 40)
+    assert check.sentence() == "Answering held-out rows: 20 of 40."
+    # The wait was no measure of the time left: 4 rows have taken two seconds since.
+    check.counted_from = (20, time.monotonic() - 2)
+    check._report("Answering held-out rows", 24, 40)
+    assert check.sentence().endswith("24 of 40, about 8 seconds left.")
 
 
 def test_an_unexpected_error_is_a_sentence_too(monkeypatch: pytest.MonkeyPatch) -> None:

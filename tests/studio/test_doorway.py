@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from storage import config
-from storage.errors import StudioError
+from storage.errors import DamagedDatabase, StudioError
 from studio import doorway
 from studio.access import Receive, Scope, Send
 
@@ -47,6 +47,7 @@ class Door:
         self.problem: Exception | None = None
         self.error: BaseException | None = None
         self.built = threading.Event()
+        self.asked: list[bool] = []
         self.servers: list[doorway.uvicorn.Server] = []
         sock = doorway.listen("127.0.0.1", 0)
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{sock.getsockname()[1]}", trust_env=False)
@@ -61,8 +62,9 @@ class Door:
         self.thread = threading.Thread(target=self.run)
         self.thread.start()
 
-    def build(self) -> SlowStudio:
+    def build(self, rebuild_database: bool) -> SlowStudio:
         self.built.wait(30)
+        self.asked.append(rebuild_database)
         if self.problem:
             raise self.problem
         return self.studio
@@ -128,6 +130,36 @@ def test_a_failed_start_is_told_in_words_and_ends(door: Door) -> None:
     assert door.client.get("/healthz").json()["message"] == "The disk is full. Make room."
     door.thread.join(10)
     assert door.error is door.problem
+
+
+def test_a_damaged_database_is_rebuilt_when_somebody_asks(door: Door) -> None:
+    assert door.client.post("/rebuild").status_code == 503, "nothing is known to be wrong yet"
+    door.problem = DamagedDatabase("The database is damaged: page 1.", "Rebuild it.")
+    door.built.set()
+    door.wait_for("damaged")
+    time.sleep(doorway.FAILURE_SECONDS + 0.5)
+    health = door.client.get("/healthz").json()
+    assert health["status"] == "damaged"
+    assert health["message"] == f"The database is damaged: page 1. {doorway.NOTHING_IS_LOST}"
+    assert 'action="/rebuild"' in door.client.get("/").text
+
+    foreign = door.client.post("/rebuild", headers={"origin": "http://elsewhere.example"})
+    assert foreign.status_code == 403 and door.asked == [False]
+    assert door.client.post("/gradio_api/queue/join", json={}).status_code == 503
+
+    door.built.clear()
+    answer = door.client.post("/rebuild", headers={"origin": str(door.client.base_url).rstrip("/")})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+    assert door.client.get("/healthz").json()["status"] == "rebuilding"
+    assert door.client.post("/rebuild").status_code == 303, "a second click changes nothing"
+    door.problem = StudioError("The disk is full.", "Make room.")
+    door.built.set()
+    door.wait_for("The disk is full.")
+    assert door.client.get("/healthz").json()["status"] == "damaged", "it may be tried again"
+    door.problem = None
+    door.client.post("/rebuild")
+    door.wait_for("studio")
+    assert door.asked == [False, True, True]
 
 
 def test_an_unforeseen_failure_ends_the_studio_instead_of_an_endless_splash(door: Door) -> None:

@@ -14,7 +14,8 @@ JOB = Job(
     started_at=None, finished_at=None, phase="", phase_done=None, phase_total=None, step=0, total_steps=0, loss=None,
     held_out_loss=None, seconds_left=None, tokens_per_second=None, steps_per_second=None, error_message=None,
     error_remedy=None, adapter_id=None, result={}, pid=None, process_started=None, boot_id=None,
-    events_offset=0, notes=[], foreseen_seconds=None, foreseen_peak_bytes=None,
+    events_offset=0, notes=[], foreseen_seconds=None, foreseen_peak_bytes=None, number=1, position=1, interruptions=[],
+    resumed_from=None, paused_for=None, needs_bytes=None, silent_seconds=None, deleting=False,
 )  # fmt: skip
 ADAPTER = Adapter(
     id="c21e", name="tone", job_id="k3xr7pqd", dataset_id="d", base_model_id="starter", rank=8, alpha=16.0,
@@ -48,10 +49,28 @@ def test_a_running_run_says_how_far_it_is() -> None:
     assert "Downloading, 25 %" in tables.status(fetch)
 
 
+def test_a_waiting_run_says_its_place_and_can_be_moved_where_there_is_one_to_pass() -> None:
+    waiting = [job(id=id, name=id) for id in ("first111", "second11", "third111")]
+    shown = tables.runs(waiting, {}, {}, [["first111", "second11", "third111"]], 2000.0)
+    first, second, third = shown.split("<tr>")[2:]
+    assert "next in the queue" in first and "2nd in the queue" in second and "3rd in the queue" in third
+    assert ["Sooner: " in row for row in (first, second, third)] == [False, True, True]
+    assert ["Later: " in row for row in (first, second, third)] == [True, True, False]
+    assert "&quot;job&quot;: &quot;second11&quot;, &quot;where&quot;: &quot;up&quot;" in second
+
+
+def test_a_paused_run_a_silent_one_and_a_second_attempt_are_told_in_words() -> None:
+    paused = tables.status(job(attempt=1, paused_for="The disk is full."), 1)
+    assert "paused" in paused and "The disk is full. It goes on by itself when there is room." in paused
+    silent = tables.status(job(status="running", silent_seconds=720.0, step=3, total_steps=9))
+    assert "no progress" in silent and "No progress for 12 minutes." in silent
+    assert "attempt 2" in tables.status(job(attempt=2)) and "attempt" not in tables.status(job(attempt=1))
+
+
 def test_names_from_people_are_shown_as_text() -> None:
     hostile = "<img src=x onerror=alert(1)>"
     shown = tables.runs(
-        [job(name=hostile, base_model_id=hostile, status="failed", error_message=hostile)], {}, {}, 2000.0
+        [job(name=hostile, base_model_id=hostile, status="failed", error_message=hostile)], {}, {}, [], 2000.0
     )
     assert "<img" not in shown
     assert "<img" not in tables.problem(hostile) + tables.meter('"><img>', 0.5)
@@ -61,17 +80,17 @@ def test_names_from_people_are_shown_as_text() -> None:
 
 def test_only_a_run_with_an_adapter_that_exists_offers_it() -> None:
     finished = job(status="finished", adapter_id="c21e")
-    links = tables.runs([finished], {}, {"c21e": 9_800_000}, 2000.0)
+    links = tables.runs([finished], {}, {"c21e": 9_800_000}, [], 2000.0)
     assert 'href="/compare?run=k3xr7pqd"' in links
     assert 'href="/download/adapter/c21e"' in links
     assert "9.8 MB" in links
-    without = tables.runs([finished], {}, {}, 2000.0)
+    without = tables.runs([finished], {}, {}, [], 2000.0)
     assert "/compare" not in without
     assert 'href="/train?run=k3xr7pqd"' in without
 
 
 def test_a_fetch_is_not_watched_as_a_training() -> None:
-    assert "/train" not in tables.runs([job(kind="fetch", rank=None)], {}, {}, 2000.0)
+    assert "/train" not in tables.runs([job(kind="fetch", rank=None)], {}, {}, [], 2000.0)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -128,7 +129,54 @@ def test_hover_text_is_text() -> None:
 def test_the_page_has_a_sentence_for_every_state_of_a_run() -> None:
     from storage import jobs
 
-    assert set(jobs.STATUSES) <= set(words.CURVE)
+    assert {*jobs.STATUSES, "paused", "silent", "deleted"} <= set(words.CURVE)
+
+
+@pytest.mark.parametrize(
+    ("place", "text"),
+    [
+        (1, "next in the queue"),
+        (2, "2nd in the queue"),
+        (3, "3rd in the queue"),
+        (11, "11th in the queue"),
+        (21, "21st in the queue"),
+        (112, "112th in the queue"),
+        (1003, "1,003rd in the queue"),
+    ],
+)
+def test_places_in_the_queue(place: int, text: str) -> None:
+    assert words.in_queue(place) == text
+
+
+@pytest.mark.parametrize(
+    ("changes", "state", "said"),
+    [
+        ({}, "queued", "Waiting: 2nd in the queue."),
+        (
+            {"attempt": 1, "paused_for": "The disk is full: needs 1.2 GB, 0.3 GB free. Run paused."},
+            "paused",
+            "The disk is full: needs 1.2 GB, 0.3 GB free. Run paused. It goes on by itself when there is room.",
+        ),
+        ({"paused_for": "The disk is full. It begins."}, "paused", "The disk is full. It begins."),
+        ({"status": "running", "paused_for": "The disk is full."}, "running", "The disk is full."),
+        (
+            {"status": "running", "silent_seconds": 720.0},
+            "silent",
+            "No progress for 12 minutes. If that is not expected, Stop ends it.",
+        ),
+        ({"status": "running"}, "running", ""),
+        ({"status": "stopping", "silent_seconds": 720.0}, "stopping", ""),
+        (
+            {"status": "stopping", "deleting": True},
+            "stopping",
+            "It is deleted as soon as its process has ended.",
+        ),
+        ({"status": "finished"}, "finished", ""),
+    ],
+)
+def test_what_keeps_a_run_is_said_in_a_sentence(changes: dict[str, Any], state: str, said: str) -> None:
+    job = dataclasses.replace(JOB, **changes)
+    assert (words.curve(job), words.standing(job, 2)) == (state, said)
 
 
 @pytest.mark.parametrize(

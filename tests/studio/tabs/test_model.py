@@ -7,7 +7,7 @@ import gradio as gr
 import pytest
 
 from jobs.training.settings import from_json
-from storage import adapters
+from storage import adapters, files
 from studio import forms
 from studio.tabs import model
 
@@ -44,3 +44,14 @@ def test_a_fresh_adapter_leaves_the_form_as_it_is() -> None:
 def test_ranks_to_try_tick_the_choice_and_take_the_rank_out_of_play(ranks: str, some: bool) -> None:
     ticked, rank = model.several_named(ranks)
     assert ticked is some and rank.interactive is not some
+
+
+def test_the_room_on_the_disk_is_said_and_too_little_of_it_stands_out(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "free_bytes", lambda: 61_000_000_000)
+    one = model.disk_words("starter", 8, {})
+    assert one.startswith("It needs about ") and one.endswith(" of disk, 61.0 GB free.")
+    assert model.disk_words("starter", 64, {}) != one, "more values need more room"
+    monkeypatch.setattr(files, "free_bytes", lambda: 1_000_000)
+    assert 'class="wrong"' in model.disk_words("starter", 8, {})

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from importlib.metadata import version
@@ -9,7 +10,7 @@ import pytest
 
 from jobs import worker
 from jobs.base_models import catalogue
-from storage import files, jobs
+from storage import database, files, jobs
 from storage.errors import StudioError
 from studio.tabs import system
 
@@ -27,10 +28,33 @@ def test_what_is_missing_is_said(home: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_every_part_can_be_shown(home: Path) -> None:
     assert "Processor" in system.hardware()
-    assert str(home) in system.places()
+    assert str(home) in system.worker_here()
+    assert "not running" in system.worker_here()
     assert version("gradio") in system.software()
-    (home / "logs" / "worker.log").write_bytes(b"x" * 5000)
-    assert "5.0 kB" in system.disk()
+
+
+def test_a_part_that_fails_says_why_in_its_place_and_the_others_stay(home: Path) -> None:
+    whole = system.everything()
+    assert not [part for part in whole if isinstance(part, str) and "problem" in part]
+    database.close()
+    (home / "studio.db").write_bytes(b"no database at all " * 1000)
+    with contextlib.suppress(StudioError):
+        database.connect()
+    names = ("answer", "machine", "models", "worker", "versions", "database")
+    broken = dict(zip(names, system.everything(), strict=False))
+    assert 'role="alert"' in broken["worker"] and 'role="alert"' in broken["database"]
+    assert "Processor" in broken["machine"] and version("gradio") in broken["versions"]
+    assert broken["answer"]
+
+
+def test_a_damaged_database_is_the_first_thing_that_is_said(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise StudioError("The database is damaged.", "Press Rebuild on the System page.")
+
+    monkeypatch.setattr(database, "describe", fail)
+    assert "Press Rebuild" in system.answer()
 
 
 def test_the_starter_model_can_be_fetched_when_it_is_missing(home: Path) -> None:
