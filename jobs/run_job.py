@@ -117,10 +117,12 @@ def _failure(error: Exception, progress: Progress) -> dict[str, Any]:
     if files.is_full_disk(error):
         return {"status": "paused", "needs_bytes": getattr(error, "needed_bytes", None)}
     if not isinstance(error, StudioError):
-        if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        place = _without_memory(error)
+        if place is not None:
             error = StudioError(
-                "The computer has too little memory for this job.",
-                "Close other programs, set tokens_per_step or max_tokens lower, or choose a smaller base model.",
+                f"{place} has too little memory for this job.",
+                "Close other programs that use it, set tokens_per_step or max_tokens lower, or choose a smaller base"
+                " model.",
             )
         else:
             error_id = files.new_id()
@@ -130,6 +132,13 @@ def _failure(error: Exception, progress: Progress) -> dict[str, Any]:
                 "The details stand in the run's log above that id.",
             )
     return {"status": "failed", "error": error.as_json()}
+
+
+def _without_memory(error: Exception) -> str | None:
+    """What had no memory left, by torch's words, whose types only a process that imports it knows."""
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        return "The computer"
+    return "The GPU" if isinstance(error, RuntimeError) and "out of memory" in str(error) else None
 
 
 @contextmanager

@@ -46,8 +46,8 @@ SILENT_SECONDS = 600.0
 BEAT_SECONDS = 2.0
 STALLED_SECONDS = 120.0
 KILLED_SECONDS = 5.0
-# How often it is looked at why jobs wait, which costs a reading of the whole queue.
-EXPLAIN_SECONDS = 2.0
+# How often it is looked at why jobs wait, which costs a reading of the whole queue, and what is to be deleted.
+TIDY_SECONDS = 2.0
 ALREADY_RUNNING = 3
 DATABASE_LOST = 4
 BEAT_FILE = "worker.beat"
@@ -150,20 +150,22 @@ class Worker:
         self._lanes = lanes or Lanes()
         self._stopping_since: dict[str, float] = {}
         self._heard: dict[str, tuple[int, float]] = {}
-        self._explained = self._beaten = -STALLED_SECONDS
+        self._tidied = self._beaten = -STALLED_SECONDS
         self._last_failure = ""
 
     def look_after_all(self) -> bool:
         """Take care of every job under way and start what can be started; False when something went wrong."""
-        well = [self._guarded(job) for job in _under_way()]
-        for job in jobs.marked_for_deletion():
-            finishing.forget(job)
+        well = [self._guarded(job) for job in jobs.under_way()]
+        is_time = time.monotonic() - self._tidied > TIDY_SECONDS
         if jobs.count("queued"):
-            while (claimed := self._lanes.next_job(_under_way())) is not None:
+            while (claimed := self._lanes.next_job(jobs.under_way())) is not None:
                 well.append(self._guarded(claimed))
-            if time.monotonic() - self._explained > EXPLAIN_SECONDS:
+            if is_time:
                 self._lanes.explain()
-                self._explained = time.monotonic()
+        if is_time:
+            for job in jobs.marked_for_deletion():
+                finishing.forget(job)
+            self._tidied = time.monotonic()
         return all(well)
 
     def say_once(self, failure: str) -> None:
@@ -263,10 +265,6 @@ def _beat() -> float:
     return now
 
 
-def _under_way() -> list[Job]:
-    return jobs.list_all(status="running") + jobs.list_all(status="stopping")
-
-
 def _adopted(job: Job) -> Handle | None:
     """The process of this attempt: the one that says so itself, else the one that was started for it.
 
@@ -297,14 +295,16 @@ def _take_in_events(job: Job) -> int:
 def run(executor: Executor) -> None:
     """Look after the jobs until no page lives and nothing is queued or running any more."""
     worker = Worker(executor)
-    idle_since = quiet_since = time.monotonic()
+    idle_since = quiet_since = asked = time.monotonic()
     while files.root().exists():
-        worker.beat()
         try:
-            if not workers.is_current():
-                return
+            worker.beat()
+            if time.monotonic() - asked > BEAT_SECONDS:
+                if not workers.is_current():
+                    return
+                asked = time.monotonic()
             well = worker.look_after_all()
-            under_way = _under_way()
+            under_way = jobs.under_way()
             idle = not (under_way or jobs.count("queued"))
         except Exception:  # noqa: BLE001 (an edge: logged, and tried again)
             worker.say_once(traceback.format_exc())

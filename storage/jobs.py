@@ -145,6 +145,13 @@ def list_all(kind: str | None = None, status: str | None = None, limit: int = 20
         return [row.record(Job) for row in session.scalars(query)]
 
 
+def under_way() -> list[Job]:
+    """The jobs that run or are being stopped, the oldest first."""
+    query = select(JobRow).where(JobRow.status.in_(ACTIVE)).order_by(JobRow.number)
+    with database.reading() as session:
+        return [row.record(Job) for row in session.scalars(query)]
+
+
 def count(status: str) -> int:
     """How many jobs have this status."""
     with database.reading() as session:

@@ -78,6 +78,19 @@ def is_running(handle: Handle) -> bool:
     return handle_of(handle.pid) == handle
 
 
+def has_left(handle: Handle) -> bool:
+    """Whether nothing of this process is at work any more, its other threads included."""
+    if is_running(handle):
+        return False
+    try:
+        status = Path(f"/proc/{handle.pid}/stat").read_text()
+        threads = len(os.listdir(f"/proc/{handle.pid}/task"))
+    except OSError:
+        return True
+    same = float(status.rpartition(")")[2].split()[19]) == handle.started
+    return not same or threads < 2
+
+
 def _start_ticks(pid: int) -> float | None:
     """Clock ticks from boot to the start of the process: unlike a date, no clock change can move it."""
     try:

@@ -32,7 +32,8 @@ def free_device() -> None:
         return
     if call(server, "POST", "/free", SILENCE_SECONDS)["ends"]:
         deadline = time.monotonic() + ENDING_SECONDS
-        while processes.is_running(server.process) and time.monotonic() < deadline:
+        # Its memory is back when the last of its threads has ended, after the process itself counts as gone.
+        while not processes.has_left(server.process) and time.monotonic() < deadline:
             time.sleep(0.05)
 
 

@@ -99,7 +99,10 @@ class Resident:
             held.enter_context(gpu.hold(self.device, gpu.MODEL_SERVER, timeout=1.0))
             try:
                 engine = Engine(folder, self.device)
-            except torch.OutOfMemoryError as error:
+            except RuntimeError as error:
+                # Torch's own error, or CUDA's where not even its start has room.
+                if "out of memory" not in str(error):
+                    raise
                 raise StudioError(
                     f"The base model “{base_model_id}” does not fit into the memory of {self.device}.",
                     "Close other programs that use it, or choose a smaller base model.",

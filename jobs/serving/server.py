@@ -15,6 +15,7 @@ import secrets
 import socket
 import sys
 import time
+import traceback
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -81,6 +82,14 @@ class ModelServer:
                 yield _line({"busy": busy.who})
             except StudioError as error:
                 yield _line({"error": error.as_json()})
+            except Exception:  # noqa: BLE001 (an edge: logged under an id)
+                error_id = files.new_id()
+                print(f"Error {error_id}:\n{traceback.format_exc()}", flush=True)
+                unexpected = StudioError(
+                    f"The model could not answer (error {error_id}).",
+                    f"Ask again. The details stand in {files.log_path('server')} under that id.",
+                )
+                yield _line({"error": unexpected.as_json()})
         finally:
             # Also reached when the caller hangs up: nobody reads on, so nothing more is written.
             generation.stop.set()

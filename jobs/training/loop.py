@@ -31,8 +31,7 @@ if TYPE_CHECKING:
 HELD_OUT_LOOKS = 6
 # More rows make the loss no more telling, only later.
 HELD_OUT_ROWS = 128
-# A state is saved after every look, and after so many seconds without one.
-STATE_SECONDS = 60.0
+STATE_SECONDS = 60.0  # a state is saved after every look, and after so long without one
 
 T = TypeVar("T")
 
@@ -310,11 +309,17 @@ class _Run:
         self.watch = Watch(self.step_tokens[done:], look_tokens, looks, longest_row, self.device)
         if self.device.type == "cuda" and done < len(self.plan):
             self.progress.phase("Rehearsing on the longest examples")
+            self.tell_how()
             self.foresee(self.watch.rehearsed(self.with_room(lambda: rehearse(self.engine, self.examples))))
-        for words in self.engine.words:
-            self.progress.note(words)
+        if not self.notes:  # else the way of computing has changed already, and its sentence says how
+            self.tell_how()
         if saved:
             self.go_on(saved)
+
+    def tell_how(self) -> None:
+        """Say how the engine computes."""
+        for words in self.engine.words:
+            self.progress.note(words)
 
     def foresee(self, foreseen: Rehearsal | None) -> None:
         """Report what is foreseen, where that is news."""

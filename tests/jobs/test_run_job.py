@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs import gpu, run_folder
+from jobs import gpu, run_folder, run_job
 from jobs.executors.local import PROJECT_ROOT
 from storage import files
 from tests.jobs.small_jobs import MODULE
@@ -111,3 +111,16 @@ def test_a_trainings_process_imports_no_database() -> None:
     script = "import sys; import jobs.run_job, jobs.training.job; print('sqlalchemy' in sys.modules)"
     output = subprocess.check_output([sys.executable, "-c", script], cwd=PROJECT_ROOT, text=True)
     assert output.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    ("said", "place"),
+    [
+        ("CUDA error: out of memory", "The GPU"),
+        ("CUDA out of memory. Tried to allocate 2 MiB.", "The GPU"),
+        ("DefaultCPUAllocator: can't allocate memory", "The computer"),
+        ("shape mismatch", None),
+    ],
+)
+def test_what_has_no_memory_left_is_known_by_torchs_words(said: str, place: str | None) -> None:
+    assert run_job._without_memory(RuntimeError(said)) == place

@@ -83,3 +83,19 @@ def test_the_threads_of_a_job_sleep_while_they_wait(monkeypatch: pytest.MonkeyPa
     assert processes.computing_environment()["OMP_WAIT_POLICY"] == "PASSIVE"
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")  # whoever says otherwise knows the machine
     assert processes.computing_environment()["OMP_WAIT_POLICY"] == "ACTIVE"
+
+
+def test_a_process_has_left_when_its_last_thread_has() -> None:
+    script = "import ctypes, threading, time; threading.Thread(target=time.sleep, args=(3,)).start(); "
+    script += "print(flush=True); ctypes.CDLL(None).syscall(60, 0)"  # exit(2) of the main thread alone
+    child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, start_new_session=True)
+    assert child.stdout is not None
+    handle = processes.handle_of(child.pid)
+    child.stdout.readline()
+    assert handle
+    until(lambda: not processes.is_running(handle))
+    assert not processes.has_left(handle)
+    until(lambda: processes.has_left(handle), 10)
+    child.kill()
+    child.wait()
+    assert processes.has_left(handle) and not processes.has_left(processes.own_handle())
