@@ -125,6 +125,8 @@ def _published(job: Job, made: dict[str, Any]) -> dict[str, Any]:
     folder = files.adapter_folder(f"{job.id}-{job.attempt}")
     if not folder.exists():
         draft = files.attempt_folder(job.id, job.attempt) / "adapter"
+        for half_written in draft.glob(".*.tmp"):  # a power cut's, and of no use to anybody
+            half_written.unlink()
         adapter_record.described(draft, job, made, name)
         files.publish_folder(draft, folder)
     return adapter_record.described(folder, job, made, name)

@@ -28,7 +28,7 @@ def save_adapter(folder: Path, config: Any, weights: Mapping[str, Tensor]) -> No
         config: the adapter's `LoraConfig`.
         weights: by parameter name as in the `PeftModel`, of an adapter called "default".
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    files.make_lasting(folder)
     described = {**config.to_dict(), "inference_mode": True}
     # PEFT keeps names in sets; sorted, the same adapter is the same file.
     described = {name: sorted(v) if isinstance(v, set) else v for name, v in described.items()}

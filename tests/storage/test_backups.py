@@ -109,7 +109,7 @@ def test_it_is_on_the_disk_before_it_has_its_name(home: Path, monkeypatch: pytes
     monkeypatch.setattr(os, "fsync", noted_sync)
     monkeypatch.setattr(os, "rename", noted_rename)
     backups.back_up()
-    assert happened == ["copy.db", "rename", "backups"]
+    assert happened == ["home", "copy.db", "rename", "backups"]
 
 
 def test_a_process_killed_in_the_middle_leaves_nothing_that_looks_like_a_copy(
