@@ -50,6 +50,7 @@ def button(page: Page, name: str):  # type: ignore[no-untyped-def]
 
 
 def five_quick_clicks(page: Page, selector: str) -> None:
+    expect(page.locator(selector)).to_be_visible(timeout=SLOW)
     page.evaluate(f"() => {{ for (let i = 0; i < 5; i++) document.querySelector({selector!r})?.click(); }}")
 
 
