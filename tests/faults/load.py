@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import random
@@ -31,7 +32,10 @@ from tests.journeys import studio_process, tiny_studio
 from tests.tiny import make_model
 
 # As often as a page asks that somebody has open.
-INTERVAL_SECONDS = 2.0
+INTERVAL_SECONDS = 1.0
+HEALTH_EVERY = 5
+# So many of the watchers are also programs that ask the endpoint.
+PROGRAMS = 5
 CLAIMER = """
 import sys
 from storage import config, database, jobs
@@ -186,14 +190,23 @@ async def _watch(
             if "event: complete" not in answer.raise_for_status().text:
                 raise ValueError(answer.text[:200])
 
-        every = {"points": points, "healthz": health, "job": endpoint}
-
         async def visitor(wait: float) -> None:
+            """What an open page asks: studio's live.js and studio.js."""
             await asyncio.sleep(wait)
             cursor = [0]  # the whole curve at first, then what is new
+            for turn in itertools.count():
+                if time.monotonic() > until_then:
+                    return
+                await _timed("points", partial(points, cursor), found)
+                if turn % HEALTH_EVERY == 0:
+                    await _timed("healthz", partial(health, cursor), found)
+                await asyncio.sleep(INTERVAL_SECONDS)
+
+        async def program(wait: float) -> None:
+            """A program that follows a job through its endpoint."""
+            await asyncio.sleep(wait)
             while time.monotonic() < until_then:
-                for name, ask in every.items():
-                    await _timed(name, partial(ask, cursor), found)
+                await _timed("job", partial(endpoint, []), found)
                 await asyncio.sleep(INTERVAL_SECONDS)
 
         async def weigh() -> None:
@@ -202,7 +215,7 @@ async def _watch(
                 await asyncio.sleep(max(0.5, seconds / 30))
 
         waits = [chance.uniform(0, INTERVAL_SECONDS) for _ in range(clients)]
-        await asyncio.gather(weigh(), *map(visitor, waits))
+        await asyncio.gather(weigh(), *map(visitor, waits), *map(program, waits[:PROGRAMS]))
 
 
 async def _timed(name: str, ask: Callable[[], Coroutine[Any, Any, None]], found: Watched) -> None:
@@ -218,6 +231,7 @@ async def _timed(name: str, ask: Callable[[], Coroutine[Any, Any, None]], found:
 def conditions(clients: int, seconds: float) -> str:
     """Where and how the people were let in."""
     return (
-        f"{clients} clients, each asks all three every {INTERVAL_SECONDS:.0f} s, {seconds:.0f} s, tiny model; "
+        f"{clients} open pages: points every {INTERVAL_SECONDS:.0f} s, health every {HEALTH_EVERY}th time; "
+        f"{PROGRAMS} programs: /job every {INTERVAL_SECONDS:.0f} s; {seconds:.0f} s, tiny model; "
         f"{os.cpu_count()} cores for training, page and clients together"
     )
