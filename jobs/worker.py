@@ -15,7 +15,7 @@ import threading
 import time
 import traceback
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TextIO
 
@@ -216,20 +216,17 @@ class Worker:
 
     def _start(self, job: Job) -> None:
         folder = files.run_folder(job.id)
-        last = job.interruptions[-1]["step"] if job.interruptions and job.total_steps else None
+        before = [one["step"] for one in job.interruptions if one["attempt"] == job.attempt - 1]
+        interrupted_at = before[-1] if before and job.total_steps else None
         spec = {"job_id": job.id, **{name: getattr(job, name) for name in SPEC_FIELDS}}
         try:
             run_folder.forget_stop(folder)
-            files.write_json(folder / run_folder.JOB_FILE, {**spec, "interrupted_at": last})
+            files.write_json(folder / run_folder.JOB_FILE, {**spec, "interrupted_at": interrupted_at})
             handle = self._executor.start(folder, job.attempt)
         except DiskFull as error:
-            jobs.requeue(
-                job.id,
-                job.attempt,
-                None,
-                recovery.waits_for_room(job),
-                error.needed_bytes or recovery.ROOM_BYTES,
-            )
+            needed = max(error.needed_bytes or recovery.ROOM_BYTES, job.needs_bytes or 0)
+            words = recovery.waits_for_room(replace(job, needs_bytes=needed))
+            jobs.requeue(job.id, job.attempt, None, words, needed)
         except StudioError as error:
             jobs.finish(job.id, job.attempt, "failed", error=error)
         else:
