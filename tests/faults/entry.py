@@ -28,8 +28,6 @@ STEP = 5
 # So small that a step of the tests' rows takes several packs.
 PACK_TOKENS = 40
 KEEP_SECONDS = 0.3
-# A worker that has been started needs a while until it says so, and another one beside it does not help.
-AGAIN_SECONDS = 15.0
 
 
 def numbers(name: str, default: float) -> float:
@@ -46,13 +44,8 @@ def page(data_dir: Path) -> int:
     pretence.record_signals()
     worker.STALLED_SECONDS = numbers("STALLED_SECONDS", worker.STALLED_SECONDS)
     worker.hold_page_lock()
-    tried = -AGAIN_SECONDS
     while True:
-        if worker.worker_is_alive():
-            tried = -AGAIN_SECONDS  # so that its death is answered at once
-        if time.monotonic() - tried > AGAIN_SECONDS:
-            tried = time.monotonic()
-            worker.start_worker(MODULE)
+        worker.start_worker(MODULE)
         time.sleep(KEEP_SECONDS)
 
 

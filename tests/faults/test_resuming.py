@@ -8,11 +8,10 @@ import time
 
 import pytest
 
-from jobs import queue
 from storage import jobs
 from storage.jobs import Job
 from tests.faults import kinds, memory, points, pretence
-from tests.faults.studio import Studio, finished, told, until
+from tests.faults.studio import Studio, until
 
 PATIENCE = 1.5
 
@@ -34,22 +33,6 @@ def failed_for_good(job: Job) -> Job:
     job = jobs.get(job.id)
     assert job.status == "failed"
     return job
-
-
-def test_the_fourth_death_is_the_last_that_is_taken_up_and_start_again_goes_on(light: Studio) -> None:
-    light.start()
-    job = light.submit_light("count", steps=60, seconds=0.1)
-    for attempt, step in enumerate((3, 8, 13, 18), start=1):
-        killed_at(light, job, attempt, step)
-    job = failed_for_good(job)
-    assert job.attempt == 4
-    assert job.error_message == (
-        f"Interrupted at step {job.step}, for the 4th time: it was not started again by itself."
-    )
-    queue.retry(job.id)
-    job = finished(job)
-    assert (job.attempt, job.error_message, job.step) == (5, None, 60)
-    assert len(told(job)) >= 3
 
 
 def test_a_second_death_without_having_come_further_is_not_taken_up(light: Studio) -> None:

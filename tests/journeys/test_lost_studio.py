@@ -41,8 +41,7 @@ def answer_with(page: Page, **changed: Any) -> None:
     page.route("**/healthz", answer)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_a_studio_that_is_away_is_named_and_welcomed_back(
     page: Page, scheme: str, width: int, tmp_path: Path
 ) -> None:

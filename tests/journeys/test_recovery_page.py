@@ -217,8 +217,7 @@ def test_the_database_is_rebuilt_from_the_page(page: Page) -> None:
     assert jobs.get(job_id).name == "tone"
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_the_pages_pass_axe_and_fit_a_phone(page: Page, scheme: str, width: int, tmp_path: Path) -> None:
     ended, _, waiting = faulty_runs.ended("tone"), faulty_runs.add("first"), faulty_runs.add("second")
     trash.to_trash(_file(files.root() / "logs" / "old.log"))
