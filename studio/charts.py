@@ -18,6 +18,8 @@ Point = tuple[int, float | None]
 
 MAX_POINTS = 2000
 BASE, ADAPTER, LIMIT = "#94a3b8", "#0d9488", "#b91c1c"
+# The curves of the live chart, as points_json names them, and what a run calls them.
+CURVES = {"l": "loss", "h": "held_out_loss"}
 OPEN = {"queued", "running", "stopping"}
 
 
@@ -57,9 +59,10 @@ def points_json(job_id: str, after: int, told: int = 0) -> str:
         StudioError: no job has this id.
     """
     job = jobs.get(job_id)
-    found, cursor = metrics.after(job_id, after, limit=10_000_000 if after == 0 else 500)
+    most = 10_000_000 if after == 0 else 500
+    found, cursor = metrics.after(job_id, after, most, CURVES.values())
     answer: dict[str, object] = {"c": cursor}
-    for key, name in (("l", "loss"), ("h", "held_out_loss")):
+    for key, name in CURVES.items():
         points = _points(found, name)
         if points or after == 0:
             answer[key] = thinned(points)

@@ -104,7 +104,10 @@ def _keep_worker() -> None:
     """Start the worker again whenever it has been killed; the jobs themselves do not notice."""
     while True:
         time.sleep(WORKER_LOOK_SECONDS)
-        worker.start_worker()
+        try:
+            worker.start_worker()
+        except (OSError, StudioError) as error:  # no memory or no room for now: the next look may find some
+            logging.getLogger("lora_tailor").warning("the worker could not be started: %s", error)
 
 
 def _log_to_file() -> None:
