@@ -38,7 +38,7 @@ def delete_ended() -> int:
     for job_id in _ended():
         folders = list(_states(job_id))
         if folders:
-            checkpoints.forget(job_id)
+            checkpoints.keep_only(job_id, [])
         for states in folders:
             with suppress(FileNotFoundError):  # its run went to the trash meanwhile
                 deleted |= _delete(job_id, states)

@@ -57,8 +57,7 @@ def _end_jobs(give_up: float) -> list[Job]:
     executor = LocalExecutor()
     running = {
         handle: job
-        for status in jobs.ACTIVE
-        for job in jobs.list_all(status=status, limit=100_000)
+        for job in jobs.under_way()
         for handle in _processes_of(job)
         if processes.is_running(handle)
     }

@@ -67,9 +67,3 @@ def keep_only(job_id: str, folders: Collection[str]) -> None:
     with database.session() as session:
         gone = CheckpointRow.folder.not_in(list(folders))
         session.execute(delete(CheckpointRow).where(CheckpointRow.job_id == job_id, gone))
-
-
-def forget(job_id: str) -> None:
-    """Forget all checkpoints of a job, whose folders were deleted; nothing happens when it has none."""
-    with database.session() as session:
-        session.execute(delete(CheckpointRow).where(CheckpointRow.job_id == job_id))

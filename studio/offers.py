@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from dataclasses import astuple, dataclass
 
-from storage import checkpoints, jobs, waiting
+from storage import checkpoints, waiting
 from storage.jobs import Job
 
 ENDED = ("finished", "failed", "stopped")
@@ -44,7 +44,7 @@ def of(job: Job) -> Offers:
         place=place,
         stop=kept and job.status in ("queued", "running"),
         sooner=place is not None and place > 1,
-        later=place is not None and place < jobs.count("queued"),
+        later=place is not None and place < len(waiting.in_order(job.device)),
         checkpoint_step=saved[0].step if saved else None,
         start_again=again,
         delete=kept and job.status in ENDED,

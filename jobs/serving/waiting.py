@@ -103,8 +103,7 @@ def _closing(snapshots: Snapshots) -> Snapshots:
 
 
 def _running(device: str) -> Job | None:
-    under_way = [*jobs.list_all(status="running"), *jobs.list_all(status="stopping")]
-    return next((job for job in under_way if job.device == device), None)
+    return next((job for job in jobs.under_way() if job.device == device), None)
 
 
 def _queued(device: str) -> list[Job]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -75,13 +76,13 @@ def test_a_run_that_goes_on_at_that_moment_keeps_its_states(
 ) -> None:
     job_id = run()
     jobs.finish(job_id, 1, "stopped")
-    forget = checkpoints.forget
+    keep_only = checkpoints.keep_only
 
-    def forget_while_it_goes_on(id: str) -> None:
-        forget(id)
+    def forget_while_it_goes_on(id: str, folders: Collection[str]) -> None:
+        keep_only(id, folders)
         queue.retry(id)
 
-    monkeypatch.setattr(checkpoints, "forget", forget_while_it_goes_on)
+    monkeypatch.setattr(checkpoints, "keep_only", forget_while_it_goes_on)
     assert clearing.delete_ended() == 0
     assert [path.parent.parent.name for path in states(job_id)] == ["states"]
 

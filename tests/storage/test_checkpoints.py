@@ -46,5 +46,5 @@ def test_a_finished_job_has_none_left_and_a_stopped_one_keeps_them(running_job: 
 def test_forgotten_ones_stay_forgotten(running_job: jobs.Job) -> None:
     metrics.take_in(running_job.id, 1, [], 1, saved=saved(10))
     for _ in range(2):
-        checkpoints.forget(running_job.id)
+        checkpoints.keep_only(running_job.id, [])
     assert steps_of(running_job) == []

@@ -94,7 +94,7 @@ def test_a_run_that_ended_early_can_go_on_from_its_last_checkpoint(home: Path, s
 
 def test_without_a_checkpoint_it_can_only_be_started_again(home: Path) -> None:
     job = ended("failed", 100)
-    checkpoints.forget(job.id)
+    checkpoints.keep_only(job.id, [])
     assert "go_on" not in offered(job.id)
     assert dict(zip(NAMES, train.foot(job.id), strict=True))["again"].variant == "primary"
 
@@ -105,6 +105,7 @@ def test_a_finished_run_can_only_be_deleted(home: Path) -> None:
 
 def test_a_waiting_run_can_be_moved_past_others_only(home: Path) -> None:
     alone = jobs.add("training", "alone", "cpu")
+    jobs.add("training", "for another device", "cuda:1")
     assert not {"sooner", "later"} & set(offered(alone.id))
     second = jobs.add("training", "second", "cpu")
     assert "later" in offered(alone.id) and "sooner" not in offered(alone.id)
