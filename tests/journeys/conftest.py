@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 
 from tests.journeys import studio_process
 from tests.journeys.studio_process import Studio
+
+# Milliseconds; the machine may be busy with other tests.
+expect.set_options(timeout=20_000)
 
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox",

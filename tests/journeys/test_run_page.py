@@ -1,23 +1,21 @@
 """The page of one run: it says how far the run is and how it computes, whatever becomes of the chart's script.
 
-The test is the run's process: it claims a job, reports as a training does, and the studio's worker takes it in.
+The test is the run’s process: it reports as a training does, and the studio's worker takes it in.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, Route, expect
 
-from jobs.executors import processes
 from jobs.progress import RunFolderProgress
 from storage import config, database, files, jobs, metrics
-from tests.journeys import tiny_studio
+from tests.journeys import faulty_runs, tiny_studio
 from tests.journeys.studio_process import Studio
 
 pytestmark = pytest.mark.browser
@@ -33,11 +31,9 @@ TRIALS = [
 
 def running_job(name: str) -> jobs.Job:
     """A job in its first attempt, whose process is this one."""
-    jobs.add("training", name, "cpu", "dataset", "starter", 8, {"epochs": 3})
-    job = jobs.claim(set())
-    assert job is not None
-    jobs.started(job.id, job.attempt, *asdict(processes.own_handle()).values())
-    return jobs.get(job.id)
+    # In one step: the studio's own worker would claim one that waits.
+    of = {"dataset_id": "dataset", "base_model_id": "starter", "rank": 8, "settings": {"epochs": 3}}
+    return jobs.get(faulty_runs.add(name, **faulty_runs.this_process(), device="cpu", **of))
 
 
 def finished_job() -> jobs.Job:
