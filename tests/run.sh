@@ -31,4 +31,4 @@ fi
 .venv/bin/mypy
 .venv/bin/lint-imports
 # A file stays whole, as its tests share a studio; two at a time, since most of them wait most of the time.
-.venv/bin/python -m pytest -rs --numprocesses 2 --dist loadfile "$@"
+.venv/bin/python -m pytest -rs --numprocesses 2 --dist loadfile --no-loadscope-reorder "$@"
