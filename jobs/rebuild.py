@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from jobs import adapter_record, run_record, standstill
+from jobs.datasets import families
 from jobs.run_record import UNREADABLE, RunRecord
 from storage import config, files, rebuilding
 from storage.errors import DiskFull, StudioError
@@ -74,6 +75,7 @@ def rebuild_lost() -> Counts | None:
 
 def _rebuild() -> Counts:
     counts = Counts()
+    families.put_back()
     with rebuilding.new_database() as new:
         _add_datasets(new, counts)
         _add_jobs(new, counts)

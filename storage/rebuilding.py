@@ -17,9 +17,9 @@ from sqlalchemy import Engine, delete, insert, make_url, select, text
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
 from sqlalchemy.orm import Session
 
-from storage import config, database, failures, files, schema, sqlite_file
+from storage import config, database, datasets, failures, files, schema, sqlite_file
 from storage.adapters import Adapter
-from storage.datasets import Dataset
+from storage.datasets import Dataset, complete
 from storage.errors import StudioError
 from storage.evaluations import Evaluation
 from storage.jobs import Job
@@ -49,8 +49,11 @@ class NewDatabase:
         self._session = session
 
     def add_dataset(self, values: Mapping[str, Any]) -> None:
-        """Put a dataset back; raises StudioError when these are no values of one, or its id is taken."""
-        self._put(DatasetRow, [checked(Dataset, values)])
+        """Put a dataset back; raises StudioError when these are no values of one, or its id is taken.
+
+        Values from before there were versions are those of a first one. Which is current, `finish` says.
+        """
+        self._put(DatasetRow, [{**checked(Dataset, complete(values)), "is_current": False}])
 
     def add_adapter(self, values: Mapping[str, Any]) -> None:
         """Put an adapter back; raises as `add_dataset`."""
@@ -91,7 +94,8 @@ class NewDatabase:
             raise StudioError(f"The database does not take it: {cause}.") from error
 
     def finish(self) -> None:
-        """Let the next rows have numbers that nobody had before."""
+        """Let each dataset have its current version, and the next rows numbers that nobody had before."""
+        datasets.choose_current(self._session)
         # A worker of the old database has a lower number than any from now on, so it can change nothing.
         now = time.time()
         self._session.execute(delete(WorkerRow))

@@ -17,6 +17,7 @@ from sqlalchemy import (
     MetaData,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -84,9 +85,23 @@ class Table(DeclarativeBase):
 
 
 class DatasetRow(Table):
-    """One imported set of examples; the rows themselves are in its folder."""
+    """One version of a set of examples; the rows themselves are in its folder.
+
+    `family` is the id of the first version, of which every later one has come.
+    """
 
     __tablename__ = "datasets"
+    __table_args__ = (
+        Index("ix_datasets_family_version", "family", "version", unique=True),
+        Index(
+            "ix_datasets_current",
+            "family",
+            unique=True,
+            sqlite_where=text("is_current"),
+            postgresql_where=text("is_current"),
+        ),
+        {"sqlite_autoincrement": True},
+    )
 
     id: Mapped[str] = mapped_column(unique=True)
     name: Mapped[str]
@@ -99,6 +114,14 @@ class DatasetRow(Table):
     problems: Mapped[list[Json]]
     sha256: Mapped[str]
     created_at: Mapped[float]
+    family: Mapped[str]
+    version: Mapped[int]
+    parent_id: Mapped[str | None]
+    change: Mapped[str]
+    is_current: Mapped[bool]
+    left_out_rows: Mapped[int]
+    summary: Mapped[Json]
+    unchecked_changes: Mapped[int]
 
 
 class JobRow(Table):

@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, get_args
 
 import gradio as gr
 
 from jobs import queue, rebuild
 from jobs.base_models import catalogue
-from jobs.datasets import importing
 from jobs.evaluation import scorecard
 from jobs.lora import estimate
 from jobs.serving import client
 from jobs.serving.schema import CompareSettings
 from storage import adapters, backups, jobs, metrics, waiting
 from storage.errors import StudioError
+from studio import dataset_endpoints
 from studio.notices import told
-
-
-def add_dataset(file: str, name: str) -> dict[str, Any]:
-    """Import a file of examples: {dataset_id, rows, columns, problems}."""
-    dataset = importing.add_dataset(Path(file), name or Path(file).name)
-    return {
-        "dataset_id": dataset.id,
-        "rows": dataset.rows,
-        "columns": dataset.columns,
-        "problems": dataset.problems,
-        "train_rows": dataset.train_rows,
-        "held_out_rows": dataset.held_out_rows,
-    }
 
 
 def base_models() -> list[dict[str, Any]]:
@@ -145,9 +131,15 @@ FUNCTIONS = {
 def add() -> None:
     """Declare the endpoints inside the page's Blocks; they have no place on the page."""
     # A real file component: its check (see studio/server.py) refuses a file that was never uploaded.
-    file, name, result = gr.File(visible=False), gr.Textbox(visible=False), gr.JSON(visible=False)
-    gr.Button(visible=False).click(
-        told(add_dataset), [file, name], [result], api_name="add_dataset", concurrency_limit=2
-    )
-    for api_name, function in FUNCTIONS.items():
+    file, name, options = gr.File(visible=False), gr.Textbox(visible=False), gr.JSON({}, visible=False)
+    result = gr.JSON(visible=False)
+    for api_name, function, inputs in (
+        ("add_dataset", dataset_endpoints.add_dataset, [file, name]),
+        ("import_file", dataset_endpoints.add_dataset, [file, name, options]),
+        ("inspect_file", dataset_endpoints.inspect_file, [file, options]),
+    ):
+        gr.Button(visible=False).click(
+            told(function), inputs, [result], api_name=api_name, concurrency_limit=2
+        )
+    for api_name, function in {**FUNCTIONS, **dataset_endpoints.FUNCTIONS}.items():
         gr.api(told(function), api_name=api_name, concurrency_limit=8)

@@ -89,6 +89,12 @@ def unseen() -> gr.Textbox:
     return gr.Textbox(visible=False)
 
 
+def focus(*selectors: str) -> str:
+    """JavaScript that puts the focus on the first of these elements that is there, once Gradio has drawn it."""
+    found = " || ".join(f"document.querySelector({selector!r})" for selector in selectors)
+    return f"() => setTimeout(() => ({found})?.focus(), 80)"
+
+
 def strong(text: str) -> str:
     """A few words in the accent colour, escaped."""
     return f"<strong>{html.escape(text)}</strong>"

@@ -11,6 +11,7 @@ from logging.handlers import RotatingFileHandler
 from typing import TYPE_CHECKING
 
 from jobs import queue, rebuild, standstill, worker
+from jobs.datasets import publishing
 from jobs.rebuild import Counts
 from storage import config, database, files, trash
 from storage.errors import StudioError
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
-MAX_UPLOAD = "200mb"
+MAX_UPLOAD = "4gb"
 WORKER_LOOK_SECONDS = 5
 # What everybody who opens the page has to know; GET /healthz tells it.
 notice: str | None = None
@@ -40,6 +41,7 @@ def build(rebuild_database: bool = False) -> FastAPI:
     if rebuilt:
         _tell(rebuilt)
     trash.tidy()
+    publishing.tidy()
     # Uploads wait in the data folder, as nothing may be written anywhere else.
     os.environ["GRADIO_TEMP_DIR"] = str(files.root() / "tmp")
     worker.hold_page_lock()

@@ -158,13 +158,13 @@ def _moves(job: Job, place: tuple[int, int] | None) -> list[str]:
     return sooner + later
 
 
-def button(text: str, of: str, **sent: str) -> str:
-    """A button in a table; studio.js hands what it sends to the table's handler."""
-    label = f"{text}: {html.escape(of)}"
+def button(text: str, of: str, look: str = "word-button", /, **sent: object) -> str:
+    """A button in a table, text and `of` plain; layout.SENDS hands what it sends to the table's handler."""
+    label = html.escape(f"{text}: {of}" if of else text)
     data = html.escape(json.dumps(sent))
     return (
-        f'<button type="button" class="word-button" data-sends="{data}" title="{label}" aria-label="{label}">'
-        f"{text}</button>"
+        f'<button type="button" class="{look}" data-sends="{data}" title="{label}" aria-label="{label}">'
+        f"{html.escape(text)}</button>"
     )
 
 

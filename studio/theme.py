@@ -52,7 +52,7 @@ def theme() -> gr.themes.Base:
 
 def css() -> str:
     """The style sheets, read once at start."""
-    return "\n".join((ASSETS / name).read_text() for name in ("studio.css", "pages.css"))
+    return "\n".join((ASSETS / name).read_text() for name in ("studio.css", "pages.css", "data.css"))
 
 
 def head() -> str:
@@ -61,4 +61,5 @@ def head() -> str:
         '<meta name="color-scheme" content="light dark">'
         '<script src="/vendor/plotly.min.js" async></script>'
         '<script src="/studio-assets/live.js" defer></script><script src="/studio-assets/studio.js" defer></script>'
+        '<script src="/studio-assets/data.js" defer></script>'
     )

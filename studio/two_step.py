@@ -36,17 +36,12 @@ def build(button: gr.Button, question: str, yes_words: str, no_words: str) -> Tw
             )
             no = gr.Button(no_words, elem_id=f"{name}-no", scale=0, min_width=150)
     button.click(lambda: gr.Column(visible=True), None, [row], **layout.DIRECT).then(
-        js=_focus(f"#{name}-sure [tabindex]"), **_IN_BROWSER
+        js=layout.focus(f"#{name}-sure [tabindex]"), **_IN_BROWSER
     )
     no.click(lambda: gr.Column(visible=False), None, [row], **layout.DIRECT).then(
-        js=_focus(f"#{name}"), **_IN_BROWSER
+        js=layout.focus(f"#{name}"), **_IN_BROWSER
     )
     return TwoStep(row, yes)
 
 
 _IN_BROWSER: dict[str, Any] = {"fn": None, "api_visibility": "private", "show_progress": "hidden"}
-
-
-def _focus(selector: str) -> str:
-    """JavaScript that puts the focus on an element, once Gradio has drawn it."""
-    return f"() => setTimeout(() => document.querySelector({selector!r})?.focus(), 60)"

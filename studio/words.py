@@ -156,11 +156,15 @@ def many(number: int, noun: str) -> str:
     return f"{number:,} {noun if number == 1 else PLURALS.get(noun, noun + 's')}"
 
 
-def rows_named(rows: list[int], most: int = 8) -> str:
-    """Row numbers for a sentence: [3, 17, 20] -> "rows 3, 17, 20"; long lists end in "and N more"."""
+def rows_named(rows: list[int], most: int = 8, total: int | None = None) -> str:
+    """Row numbers for a sentence: [3, 17, 20] -> "rows 3, 17, 20"; long lists end in "and N more".
+
+    `total` is how many there are where `rows` holds only the first of them.
+    """
+    total = len(rows) if total is None else total
     shown = ", ".join(str(row) for row in rows[:most])
-    more = f" and {len(rows) - most:,} more" if len(rows) > most else ""
-    return f"{'row' if len(rows) == 1 else 'rows'} {shown}{more}"
+    more = f" and {total - most:,} more" if total > most else ""
+    return f"{'row' if total == 1 else 'rows'} {shown}{more}"
 
 
 def hover(short: str, long: str) -> str:

@@ -1,184 +1,250 @@
-"""From a file or pasted text to a dataset: parse → check → split → publish the folder → remember it."""
+"""What a user brings becomes a dataset: read in a process with limits, published whole, remembered."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.datasets import samples
-from jobs.datasets.checking import Problem, check, rows_left_out
-from jobs.datasets.columns import mapping_of
-from jobs.datasets.conversations import Example, Unusable, example_of
-from jobs.datasets.delimited import read_delimited
-from jobs.datasets.json_records import looks_like_json, read_json
-from jobs.datasets.reading import check_size, pasted_bytes, read_bytes, text_of
-from jobs.datasets.records import LeftOut, Source
-from jobs.datasets.splitting import held_out_rows
+from jobs.datasets import child, samples
+from jobs.datasets.child import Report
+from jobs.datasets.formats.reading import check_file, check_size, pasted_bytes
+from jobs.datasets.publishing import publish
+from jobs.datasets.records import ReadOptions
 from storage import datasets, files
-from storage.errors import StudioError
+from storage.datasets import Dataset
+from storage.errors import DiskFull, StudioError
 
-__all__ = ["Example", "Imported", "add_dataset", "add_pasted", "add_sample", "from_text", "read_examples"]
+Stop = Callable[[], bool]
+Row = tuple[str, str] | Sequence[Mapping[str, str]]
 
-FEWEST_EXAMPLES = 2
-_PASTED = "pasted.txt"
+_MODULE = "jobs.datasets.import_process"
+_PASTED, _TYPED = "pasted.txt", "typed.jsonl"
 _LONGEST_NAME = 120
+_SUFFIXES = {
+    *(".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".txt", ".md", ".parquet", ".arrow", ".feather", ".xlsx"),
+    ".zip",
+}
+# A look reads the beginning of a file, so it may take less; only an archive or a workbook is read further.
+_LOOK = child.Limits(cpu_seconds=120, stall_seconds=60)
+# A slow network is no standstill.
+_HUB = child.Limits(stall_seconds=300)
 
 
 @dataclass(frozen=True)
-class Imported:
-    """What a source holds: usable examples in its order, and everything worth saying about the rest.
+class Look:
+    """What there is to see of a source before it is imported; `certain` when nothing had to be guessed.
 
-    `mapping` says which column plays which part, `problems` names every row that was left out.
+    `rows` are the first few: {"row", "messages"} under the mapping, else {"row"} and the cells by column.
     """
 
     format: str
+    detected: dict[str, str]
+    choices: dict[str, list[str]]
     columns: list[str]
     mapping: dict[str, str]
-    examples: list[Example]
-    problems: list[Problem]
+    certain: bool
+    rows: list[dict[str, Any]]
+    problems: list[dict[str, Any]]
 
 
-def read_examples(path: Path, name: str | None = None) -> Imported:
-    """The examples in a CSV, TSV, JSON or JSONL file; its content decides which of these it is.
+# -- looking -------------------------------------------------------------------------------------------------
 
-    Raises StudioError when fewer than two examples can be used.
+
+def inspect(path: Path, name: str = "", options: ReadOptions | None = None) -> Look:
+    """What there is to see of a file; raises StudioError when it cannot be read."""
+    shown = _shown_name(name or path.name)
+    check_file(path, shown)
+    with child.staging() as folder:
+        return _look(folder, {"path": str(path), "name": shown}, options)
+
+
+def inspect_pasted(text: str, options: ReadOptions | None = None) -> Look:
+    """What there is to see of pasted text; raises as `inspect`."""
+    with child.staging() as folder:
+        return _look(folder, {"path": str(_written(text, folder)), "name": _PASTED}, options)
+
+
+def inspect_hub(hub_id: str, options: ReadOptions | None = None) -> Look:
+    """What there is to see of a dataset of the hub; raises as `inspect`, and without a network."""
+    with child.staging() as folder:
+        return _look(folder, {"path": None, "hub_id": hub_id, "name": _shown_name(hub_id)}, options)
+
+
+def inspect_again(dataset_id: str, options: ReadOptions | None = None) -> Look:
+    """What there is to see of the file that a dataset was made of; raises as `inspect`."""
+    spec, _ = _origin(dataset_id)
+    with child.staging() as folder:
+        return _look(folder, spec, options)
+
+
+def _look(folder: Path, spec: dict[str, Any], options: ReadOptions | None) -> Look:
+    spec = {**spec, "do": "look", "options": (options or ReadOptions()).as_json()}
+    subject = f"Reading {spec['name']}"
+    limits = _LOOK if spec["path"] else _HUB
+    return Look(**child.run(_MODULE, spec, folder, limits=limits, subject=subject))
+
+
+# -- importing -----------------------------------------------------------------------------------------------
+
+
+def add_dataset(
+    path: Path,
+    name: str = "",
+    seed: int = 0,
+    options: ReadOptions | None = None,
+    report: Report | None = None,
+    should_stop: Stop | None = None,
+) -> Dataset:
+    """Import a file as a new dataset; on any failure nothing of it stays. An upload moves into it.
+
+    A name that is taken gets " (2)". Raises StudioError when fewer than two examples can be used, when the data
+    takes more than an import may, and when the disk is full; Cancelled once `should_stop` says so.
     """
-    name = _shown_name(name or path.name)
-    return _from_bytes(read_bytes(path, name), name)
+    shown = _shown_name(path.name)
+    check_file(path, shown)
+    uploads = (files.root() / "tmp").resolve()
+    is_upload = uploads in path.resolve().parent.parents  # each lies in a folder of its own
+    spec = {"path": str(path), "name": shown, "link": is_upload}
+    dataset = _import(spec, name or shown, seed, options, report, should_stop)
+    if is_upload:
+        with suppress(OSError):
+            path.unlink()
+            path.parent.rmdir()
+    return dataset
 
 
-def from_text(text: str, name: str = _PASTED) -> Imported:
-    """The examples in pasted text, also a range copied from a spreadsheet; raises as `read_examples`."""
-    name = _shown_name(name)
-    return _from_bytes(_bytes_of(text, name), name)
+def add_pasted(
+    text: str,
+    name: str = "",
+    seed: int = 0,
+    options: ReadOptions | None = None,
+    report: Report | None = None,
+    should_stop: Stop | None = None,
+) -> Dataset:
+    """Import pasted text, also a range copied from a spreadsheet; raises as `add_dataset`."""
+    with child.staging() as folder:
+        spec = {"path": str(_written(text, folder)), "name": _PASTED, "link": True}
+        return _import(spec, name or "Pasted examples", seed, options, report, should_stop)
 
 
-def add_dataset(path: Path, name: str = "", seed: int = 0) -> datasets.Dataset:
-    """Import a file as a new dataset; on any failure nothing of it stays.
+def add_rows(rows: Iterable[Row], name: str = "", seed: int = 0) -> Dataset:
+    """Import rows typed into a grid, as (prompt, answer) or as messages; raises as `add_dataset`."""
+    lines = [
+        {"prompt": row[0], "response": row[1]} if isinstance(row, tuple) else {"messages": list(row)}
+        for row in rows
+    ]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    with child.staging() as folder:
+        path = folder / _TYPED
+        files.write_text(path, text)
+        spec = {"path": str(path), "name": _TYPED, "link": True}
+        return _import(spec, name or "Typed examples", seed)
 
-    A name that is taken gets " (2)". Raises StudioError as `read_examples`, and when the disk is full.
-    """
-    source_name = _shown_name(path.name)
-    return _add(read_bytes(path, source_name), source_name, name or source_name, seed)
+
+def add_hub(
+    hub_id: str,
+    name: str = "",
+    seed: int = 0,
+    options: ReadOptions | None = None,
+    report: Report | None = None,
+    should_stop: Stop | None = None,
+) -> Dataset:
+    """Import a dataset of the Hugging Face hub; raises as `add_dataset`, and without a network."""
+    spec = {"path": None, "hub_id": hub_id, "name": _shown_name(hub_id)}
+    return _import(spec, name or hub_id.rpartition("/")[2], seed, options, report, should_stop)
 
 
-def add_pasted(text: str, name: str = "", seed: int = 0) -> datasets.Dataset:
-    """Import pasted text as a new dataset; raises as `add_dataset`."""
-    return _add(_bytes_of(text, "The pasted text"), _PASTED, name or "Pasted examples", seed)
-
-
-def add_sample(sample_id: str) -> datasets.Dataset:
+def add_sample(sample_id: str) -> Dataset:
     """Import one of the sample sets; raises StudioError for an unknown one."""
     sample = samples.find(sample_id)
     return add_dataset(sample.path, sample.name)
 
 
-def _bytes_of(text: str, name: str) -> bytes:
-    data = pasted_bytes(text, name)
-    check_size(len(data), name)
-    return data
+def reread(
+    dataset_id: str,
+    options: ReadOptions | None = None,
+    report: Report | None = None,
+    should_stop: Stop | None = None,
+) -> Dataset:
+    """Import what a dataset was made of once more, read in another way, as a new dataset; raises as `add_dataset`."""
+    spec, name = _origin(dataset_id)
+    return _import({**spec, "link": True}, name, 0, options, report, should_stop)
 
 
-def _from_bytes(data: bytes, name: str) -> Imported:
-    source = _parse(text_of(data, name), name)
-    mapping, guessed = mapping_of(source.columns, source.records, name)
-    examples: list[Example] = []
-    left_out = list(source.left_out)
-    for record in source.records:
-        try:
-            examples.append(example_of(record, mapping))
-        except Unusable as unusable:
-            left_out.append(LeftOut(record.row, unusable.code, unusable.reason))
-    lost = rows_left_out(left_out)
-    if len(examples) < FEWEST_EXAMPLES:
-        usable = "Only one example" if examples else "No example"
-        found = " ".join(problem.message for problem in lost)
-        raise StudioError(
-            f"{usable} in {name} can be used; at least {FEWEST_EXAMPLES} are needed. {found}".rstrip(),
-            lost[0].fix if lost else "Add more examples.",
-        )
-    notes = _notes(source, mapping, guessed)
-    return Imported(source.format, source.columns, mapping, examples, [*lost, *check(examples), *notes])
+def _import(
+    spec: dict[str, Any],
+    name: str,
+    seed: int,
+    options: ReadOptions | None = None,
+    report: Report | None = None,
+    should_stop: Stop | None = None,
+) -> Dataset:
+    chosen = (options or ReadOptions()).as_json()
+    task = {**spec, "do": "import", "options": chosen, "seed": seed, "file_name": files.slug(spec["name"])}
+    try:
+        with child.staging() as folder:
+            built = child.run(
+                _MODULE,
+                task,
+                folder,
+                limits=None if spec["path"] else _HUB,
+                subject=f"Reading {spec['name']}",
+                report=report,
+                should_stop=should_stop,
+            )
+            # Two imports at a time are not to find the same name free.
+            with files.locked("dataset-names"):
+                return _published(folder, built, spec, name, {"seed": seed, "options": chosen})
+    except DiskFull as error:
+        raise files.full_disk(_needed(spec)) from error
 
 
-def _parse(text: str, name: str) -> Source:
-    if not text.strip():
-        raise StudioError(f"{name} is empty.", "Add a file with at least two examples.")
-    if looks_like_json(text, Path(name).suffix.lower()):
-        return read_json(text, name)
-    return read_delimited(text, name)
-
-
-def _notes(source: Source, mapping: dict[str, str], guessed: bool) -> list[Problem]:
-    """What was decided about the columns, so that a wrong guess is seen."""
-    notes = []
-    if source.without_header:
-        message = "The first row looks like an example, so it was read as one: there is no header."
-        notes.append(Problem("no_header", "info", [], message, "If it is a header, use short names."))
-    if guessed:
-        message = f"Read “{mapping['prompt']}” as the prompt and “{mapping['response']}” as the answer."
-        fix = "If that is wrong, name the columns “prompt” and “response” and add the file again."
-        notes.append(Problem("column_guess", "info", [], message, fix))
-    unused = [column for column in source.columns if column not in mapping.values()]
-    if unused:
-        listed = ", ".join(f"“{column}”" for column in unused[:10])
-        more = f" and {len(unused) - 10} more" if len(unused) > 10 else ""
-        message = f"Not used: {listed}{more}."
-        notes.append(Problem("unused_columns", "info", [], message, "Nothing to do if that is right."))
-    return notes
-
-
-def _add(data: bytes, source_name: str, name: str, seed: int) -> datasets.Dataset:
-    imported = _from_bytes(data, source_name)
-    held_out = held_out_rows(imported.examples, seed=seed)
-    problems = [problem.as_json() for problem in [*imported.problems, *_split_notes(held_out)]]
+def _published(
+    folder: Path, built: dict[str, Any], spec: dict[str, Any], name: str, details: dict[str, Any]
+) -> Dataset:
     dataset_id = files.new_id()
-    record: dict[str, Any] = {
+    first = {"family": dataset_id, "version": 1, "parent_id": None, "change": "", "unchecked_changes": 0}
+    about = {
         "id": dataset_id,
         "name": _free_name(name),
-        "source_name": source_name,
-        "format": imported.format,
-        "columns": imported.columns,
-        "rows": len(imported.examples),
-        "train_rows": len(imported.examples) - len(held_out),
-        "held_out_rows": len(held_out),
-        "problems": problems,
-        "sha256": hashlib.sha256(data).hexdigest(),
+        "source_name": spec["name"],
         "created_at": time.time(),
     }
-    with files.full_disk_as_error(len(data)):
-        staged, final = files.temporary_folder(), files.dataset_folder(dataset_id)
-        try:
-            files.write_bytes(staged / "original" / files.slug(source_name), data)
-            files.write_text(staged / "rows.jsonl", _rows_text(imported.examples, held_out))
-            files.write_json(staged / "dataset.json", {**record, "mapping": imported.mapping, "seed": seed})
-            files.publish_folder(staged, final)
-            return datasets.add(**record)
-        except BaseException:
-            shutil.rmtree(staged, ignore_errors=True)
-            shutil.rmtree(final, ignore_errors=True)
-            raise
+    hub = {"hub_id": spec["hub_id"]} if spec["path"] is None else {}
+    return publish(folder, {**built, **first, **about, **details, **hub, "base": dataset_id})
 
 
-def _rows_text(examples: Sequence[Example], held_out: set[int]) -> str:
-    lines = (
-        {"row": e.row, "messages": e.messages, "split": "held_out" if e.row in held_out else "train"}
-        for e in examples
-    )
-    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+def _needed(spec: dict[str, Any]) -> int | None:
+    """The bytes that the rows take at least; unknown of what is still to be downloaded."""
+    with suppress(OSError, TypeError):
+        return Path(spec["path"]).stat().st_size
+    return None
 
 
-def _split_notes(held_out: set[int]) -> list[Problem]:
-    if held_out:
-        return []
-    message = "Nothing could be held out to test on: all rows ask the same."
-    return [Problem("no_held_out", "warning", [], message, "Add examples with other prompts.")]
+def _written(text: str, folder: Path) -> Path:
+    """Pasted text as a file, so that one way leads on from here."""
+    data = pasted_bytes(text, "The pasted text")
+    check_size(len(data), "The pasted text")
+    path = folder / _PASTED
+    files.write_bytes(path, data)
+    return path
+
+
+def _origin(dataset_id: str) -> tuple[dict[str, Any], str]:
+    """What a dataset was made of, as a spec, and its name; raises StudioError when that is gone."""
+    dataset = datasets.get(dataset_id)
+    folder = files.dataset_folder(dataset_id)
+    told = files.read_json(folder / "dataset.json")
+    if "hub_id" in told:
+        return {"path": None, "hub_id": told["hub_id"], "name": dataset.source_name}, dataset.name
+    for original in (folder / "original").glob("*"):
+        return {"path": str(original), "name": dataset.source_name}, dataset.name
+    raise StudioError(f"The file that “{dataset.name}” was made of is gone.", "Add it again.")
 
 
 def _shown_name(name: str) -> str:
@@ -190,9 +256,9 @@ def _shown_name(name: str) -> str:
 def _free_name(name: str) -> str:
     """The dataset's name: without a data file's suffix, and with a number when it is taken."""
     shown = _shown_name(name)
-    if Path(shown).suffix.lower() in (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".txt"):
+    if Path(shown).suffix.lower() in _SUFFIXES:
         shown = Path(shown).stem
-    taken = {dataset.name for dataset in datasets.list_all()}
+    taken = {dataset.name for dataset in datasets.families()}
     number, free = 1, shown
     while free in taken:
         number += 1

@@ -13,6 +13,8 @@ import numpy as np
 
 # A habit is a habit when nearly every wanted answer has it.
 SHARE = 0.9
+# So many answers, from all over the examples, tell that of a million too.
+MOST_MINED = 20_000
 SENTENCE_BEGUN = re.compile(r"[.!?…][\"”’')\]]*\s+(\w)")
 
 

@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from jobs import adapter_record
-from jobs.datasets.rows import load_rows
+from jobs.datasets.rows import page_of_rows, some_rows
 from jobs.evaluation import rules
 from jobs.evaluation.arms import HeldOutRow, Report, answers_of_all_sides, longest_answer
 from jobs.evaluation.rules import Rule
@@ -32,7 +32,8 @@ def scorecard(
     Raises: StudioError when the adapter, its dataset or its base model is missing, or the computer is busy.
     """
     adapter = adapters.get(adapter_id)
-    rows = [HeldOutRow.of(row) for row in load_rows(adapter.dataset_id, "held_out")[:max_rows]]
+    page = page_of_rows(adapter.dataset_id, 0, max_rows, split="held_out")
+    rows = [HeldOutRow.of(row) for row in page.rows]
     asked_about = {
         "dataset_sha256": datasets.get(adapter.dataset_id).sha256,
         "weights_sha256": adapter.weights_sha256,
@@ -49,7 +50,9 @@ def scorecard(
 def _card(
     adapter: Adapter, rows: list[HeldOutRow], report: Report, should_stop: Callable[[], bool]
 ) -> dict[str, Any]:
-    training = [HeldOutRow.of(row).reference for row in load_rows(adapter.dataset_id, "train")]
+    training = [
+        HeldOutRow.of(row).reference for row in some_rows(adapter.dataset_id, "train", rules.MOST_MINED)
+    ]
     references = [row.reference for row in rows]
     counting = rules.that_hold(rules.mine(training), references)
     answered: list[dict[str, SideAnswer]] = []

@@ -107,6 +107,12 @@ def _template_of(folder: Path, tokenizer_config: Mapping[str, Any]) -> str | Non
     return template
 
 
+def today_of(folder: Path) -> str | None:
+    """Today's date, where the model's chat template writes it into every conversation; else None."""
+    template = _template_of(folder, _read_json(folder / "tokenizer_config.json"))
+    return datetime.now().date().isoformat() if template and "strftime_now" in template else None
+
+
 def _special_tokens(folder: Path, tokenizer_config: Mapping[str, Any]) -> dict[str, str]:
     """`bos_token`, `eos_token`, … as text, as templates may name them."""
     named = {**_read_json(folder / "special_tokens_map.json"), **tokenizer_config}

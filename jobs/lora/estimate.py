@@ -8,10 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import psutil
+from numpy.typing import NDArray
 
 from jobs import gpu
 from jobs.base_models import catalogue, weights
+from jobs.datasets import lengths as counted_lengths
 from jobs.datasets import rows
 from jobs.lora import account, memory, savings
 from jobs.lora.memory import Policy
@@ -35,6 +38,9 @@ LOADING_SECONDS = 10
 EARLIER_RUNS = 3
 CHARACTERS_PER_TOKEN = 4
 TEMPLATE_TOKENS_PER_MESSAGE = 5
+# From so many training rows on, only some are read for an estimate, in parts from all over the set.
+MANY_ROWS, SAMPLED_PARTS, PART_ROWS = 20_000, 20, 100
+NONE: NDArray[np.int64] = np.empty(0, np.int64)
 # Of the device's memory: up to here it fits easily, fits, is tight.
 FIT_LIMITS = ((0.5, "fits easily"), (0.8, "fits"), (1.0, "tight"))
 
@@ -79,7 +85,7 @@ def estimate(
     saved = savings.savings(
         model, rank, asked.target_modules, asked.layers, rank_pattern=asked.rank_pattern, use_dora=use_dora
     )
-    lengths = [] if dataset_id is None else token_lengths(dataset_id)
+    lengths, counted = (NONE, "") if dataset_id is None else token_lengths(dataset_id, model.id)
     fitted = training_settings.fitted(
         asked,
         lengths,
@@ -93,7 +99,7 @@ def estimate(
         fitted.target_modules, fitted.layers, fitted.rank_pattern, use_dora,
     )  # fmt: skip
     precision = memory.number_format(device.id, fitted.precision)
-    policy = policy_for(model, choice, fitted, device, has_examples=bool(lengths))
+    policy = policy_for(model, choice, fitted, device, has_examples=len(lengths) > 0)
     full, lora = account.both(model, choice, policy, precision)
     side_by_side = len(choice.ranks)
     speed = measured_speed(model.id, device.id, precision, side_by_side)
@@ -113,7 +119,7 @@ def estimate(
         "tokens_per_pass": policy.pack_tokens,
         "activations": policy.activations,
         "precision": "nf4" if policy.nf4 else precision,
-        "words": [*policy.words, speed.words],
+        "words": [*policy.words, *filter(None, [counted]), speed.words],
         "tokens_per_second": speed.tokens_per_second,
         "speed_from": speed.source,
         "measured": speed.source != "arithmetic",
@@ -166,15 +172,32 @@ def _has_dora(adapter_id: str) -> bool:
     return path.is_file() and bool(weights.read_json(path).get("use_dora"))
 
 
-def token_lengths(dataset_id: str) -> list[int]:
-    """About how many tokens each training example has, from its characters: exact would take a tokenizer."""
-    return [
-        sum(
-            TEMPLATE_TOKENS_PER_MESSAGE + len(message["content"]) // CHARACTERS_PER_TOKEN
-            for message in example["messages"]
-        )
-        for example in rows.load_rows(datasets.get(dataset_id).id, split="train")
-    ]
+def token_lengths(dataset_id: str, base_model_id: str) -> tuple[NDArray[np.int64], str]:
+    """How many tokens each training example has, and a sentence where that is known otherwise than by characters.
+
+    Exact where they have been counted for this base model, else by the characters, which takes no tokenizer: of
+    all rows, or of some where they are many.
+    """
+    dataset = datasets.get(dataset_id)
+    found = counted_lengths.counts(dataset.id, base_model_id)
+    if found is not None:
+        return found.trained, "The tokens of all examples are counted."
+    if dataset.train_rows < MANY_ROWS:
+        every = [_about_tokens(row) for row in rows.load_rows(dataset.id, split="train")]
+        return np.array(every, np.int64), ""
+    apart = dataset.train_rows // SAMPLED_PARTS
+    firsts = range(apart // 2 - PART_ROWS // 2, dataset.train_rows, apart)[:SAMPLED_PARTS]
+    pages = [rows.page_of_rows(dataset.id, first, PART_ROWS, split="train").rows for first in firsts]
+    some = np.array([_about_tokens(row) for page in pages for row in page], np.int64)
+    words = f"The tokens are guessed from {len(some):,} of {dataset.train_rows:,} examples, until all are counted."
+    return np.resize(some, dataset.train_rows), words
+
+
+def _about_tokens(row: Mapping[str, Any]) -> int:
+    return sum(
+        TEMPLATE_TOKENS_PER_MESSAGE + len(message["content"]) // CHARACTERS_PER_TOKEN
+        for message in row["messages"]
+    )
 
 
 def measured_speed(base_model_id: str, device_id: str, precision: str, side_by_side: int = 1) -> Speed | None:
@@ -249,9 +272,9 @@ def _tokens_per_pass(fitted: TrainingSettings) -> int:
     return max(most, fitted.max_tokens or 0)
 
 
-def _tokens_in_all(fitted: TrainingSettings, lengths: list[int]) -> int:
+def _tokens_in_all(fitted: TrainingSettings, lengths: NDArray[np.int64]) -> int:
     """The tokens that the run reads, over all passes and within its limit of steps."""
-    one_pass = sum(min(length, fitted.max_tokens or length) for length in lengths)
+    one_pass = int((np.minimum(lengths, fitted.max_tokens) if fitted.max_tokens else lengths).sum())
     tokens = int((fitted.epochs or 1.0) * one_pass)
     return min(tokens, (fitted.max_steps or tokens) * (fitted.tokens_per_step or tokens))
 

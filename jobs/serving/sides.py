@@ -8,7 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from jobs.base_models import catalogue, weights
-from jobs.datasets.rows import load_rows
+from jobs.datasets import rows
+from jobs.datasets.row_view import RowView
 from jobs.generation.chat import ChatFormat
 from jobs.serving.schema import SideRequest
 from storage import adapters, files
@@ -27,8 +28,18 @@ def shared_system(dataset_id: str) -> str | None:
     """
     if not dataset_id or not files.dataset_folder(dataset_id).exists():
         return None
-    found = {_system_of(row["messages"]) for row in load_rows(dataset_id, "train")}
-    return found.pop() if len(found) == 1 else None
+    return _shared_system(rows.opened(dataset_id), dataset_id)
+
+
+@lru_cache(maxsize=16)
+def _shared_system(_view: RowView, dataset_id: str) -> str | None:
+    """Kept, because of a large set it takes a while; the view stands for the very rows."""
+    found: set[str | None] = set()
+    for row in rows.iterate(dataset_id, "train"):
+        found.add(_system_of(row["messages"]))
+        if len(found) > 1:
+            return None
+    return found.pop() if found else None
 
 
 def behind(messages: Messages, system: str | None) -> Messages:
@@ -45,9 +56,11 @@ def with_system(messages: Messages, system: str) -> Messages:
 
 def shots(dataset_id: str, count: int = SHOTS, seed: int = 0) -> list[Messages]:
     """The turns of `count` training rows each, drawn by `seed`, to be shown before the prompt (few-shot)."""
-    rows = load_rows(dataset_id, "train")
-    drawn = random.Random(seed).sample(rows, min(count, len(rows)))
-    return [[turn for turn in row["messages"] if turn["role"] != "system"] for row in drawn]
+    view = rows.opened(dataset_id)
+    places = view.of_kind("train")
+    drawn = random.Random(seed).sample(range(len(places)), min(count, len(places)))
+    shown = [view.read(places[[place]])[0]["messages"] for place in drawn]
+    return [[turn for turn in messages if turn["role"] != "system"] for messages in shown]
 
 
 def with_shots(messages: Messages, examples: list[Messages], base_model_id: str) -> tuple[Messages, int]:

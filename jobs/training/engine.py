@@ -15,7 +15,7 @@ from jobs.lora import memory
 from jobs.progress import Progress
 from jobs.training import kernels
 from jobs.training.attention import reads_borders_on_device
-from jobs.training.examples import Example
+from jobs.training.examples import Example, token_lengths
 from jobs.training.lean import LeanEngine
 from jobs.training.lean_model import ordered, scales_of, take_apart, unsupported
 from jobs.training.model import adapter_names, initial_values
@@ -98,7 +98,7 @@ def engine_for(
     base, names = model.get_base_model(), adapter_names(len(trials))
     initial = [initial_values(model, name, warm_start) for name in names]
     initial = [{name: value.to(device) for name, value in one.items()} for one in initial]
-    longest = max(len(example.token_ids) for example in examples)
+    longest = max(token_lengths(examples))
     reason = _needs_plain(model.peft_config[names[0]]) or unsupported(base, initial, longest)
     if reason is None:
         progress.phase("Preparing the fast path")
@@ -148,7 +148,7 @@ def _prefix(examples: Sequence[Example], device: torch.device) -> list[int]:
 
 
 def _plan(settings: TrainingSettings, examples: Sequence[Example]) -> list[list[int]]:
-    lengths = [len(example.token_ids) for example in examples]
+    lengths = token_lengths(examples)
     return plan_run(
         lengths,
         settings.epochs or 1.0,
@@ -175,7 +175,8 @@ def _policy(
     else:
         free = psutil.virtual_memory().available + base.get_memory_footprint()
     count = len(adapters)
-    tokens = [sum(len(examples[row].token_ids) for row in rows) for rows in plan]
+    lengths = token_lengths(examples)
+    tokens = [sum(lengths[row] for row in rows) for rows in plan]
     layers = {int(name.partition(".layers.")[2].partition(".")[0]) for name in adapters[0]}
     return memory.choose_policy(
         shape,

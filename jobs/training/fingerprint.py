@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from array import array
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from jobs.training.examples import Example
 from storage.errors import StudioError
@@ -63,6 +65,7 @@ def _sha256(text: str) -> str:
 def _sha256_of(examples: Sequence[Example]) -> str:
     digest = hashlib.sha256(f"{len(examples)} examples".encode())
     for example in examples:
-        digest.update(array("q", [len(example.token_ids), *example.token_ids]).tobytes())
-        digest.update(bytes(example.learned))
+        digest.update(len(example.token_ids).to_bytes(8, sys.byteorder))
+        digest.update(example.token_ids.astype(np.int64).tobytes())
+        digest.update(example.learned.tobytes())
     return digest.hexdigest()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,17 +12,15 @@ from typing import Any
 
 from jobs.base_models import catalogue, shapes, weights
 from jobs.base_models.fetching import ensure
-from jobs.datasets.arrow import load_split
-from jobs.datasets.conversations import Example as Conversation
-from jobs.datasets.splitting import held_out_rows
-from jobs.generation.chat import ChatFormat
+from jobs.datasets import tokens
 from jobs.progress import Progress
 from jobs.training.checkpoints import save_adapter
 from jobs.training.engine import Engine, engine_for
-from jobs.training.examples import Example, LeftOut, shortened, tokenized
+from jobs.training.examples import Example, LeftOut, shortened, token_lengths
 from jobs.training.folders import ADAPTER_FOLDER, STATES_FOLDER
 from jobs.training.loop import TrainingResult, train
 from jobs.training.model import adapted_model, adapter_names
+from jobs.training.reading import examples_of, split
 from jobs.training.settings import TrainingSettings, check_rank, fitted, from_json, trials
 from jobs.training.states import adopt_states
 from storage import files
@@ -43,7 +42,10 @@ def run(spec: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     asked = from_json(spec["settings"])
     warm_start = None if asked.start_from is None else _earlier_adapter(asked.start_from)
     progress.phase("Reading the examples")
-    rows = _rows(spec, asked, base_folder, progress)
+    try:
+        rows = _rows(spec, asked, base_folder, progress)
+    except tokens.Stopped:
+        return {"status": "stopped", "adapter": None}
     progress.log(
         f"{len(rows.train)} examples, {len(rows.left_out)} left out; settings: {rows.settings.as_json()}"
     )
@@ -87,8 +89,8 @@ def run(spec: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
 class _Rows:
     """What is trained on, and the settings fitted to it."""
 
-    train: list[Example]
-    held_out: list[Example]
+    train: Sequence[Example]
+    held_out: Sequence[Example]
     left_out: list[LeftOut]
     settings: TrainingSettings
 
@@ -98,26 +100,42 @@ def _rows(spec: Mapping[str, Any], asked: TrainingSettings, base_folder: Path, p
     shape = shapes.from_config(weights.read_config(base_folder))
     for rank in (spec["rank"], *asked.try_ranks):
         check_rank(rank, shape)
-    chat = ChatFormat.load(base_folder)
-    train_rows, kept_rows = _split(spec["dataset_id"], asked.held_out_share)
-    read, left_out = tokenized(train_rows, chat)
+    found = _tokens(spec["dataset_id"], base_folder, progress)
+    train_places, kept_places = split(found, spec["dataset_id"], asked.held_out_share)
+    read, left_out = examples_of(found, train_places)
     settings = fitted(
         asked,
-        [len(example.token_ids) for example in read],
+        token_lengths(read),
         rank=spec["rank"],
         model_parameters=weights.parameters(base_folder),
         context_tokens=shape.positions,
     )
     train_examples, too_long = shortened(read, settings.max_tokens)
+    held_out: Sequence[Example] = []
     try:
-        held_out = shortened(tokenized(kept_rows, chat)[0], settings.max_tokens)[0]
+        held_out = shortened(examples_of(found, kept_places)[0], settings.max_tokens)[0]
     except StudioError:
-        held_out = []
         progress.note(
             "None of the held-out examples has an answer within the longest example (max_tokens), so nothing is"
             " tested during this run and its last state is kept."
         )
     return _Rows(train_examples, held_out, left_out + too_long, settings)
+
+
+def _tokens(dataset_id: str, base_folder: Path, progress: Progress) -> tokens.Tokens:
+    """The dataset's tokens, made now or kept from before; the log says which."""
+
+    def report(_words: str, done: int | None, total: int | None) -> None:
+        progress.phase("Reading the examples", done, total)
+
+    began = time.perf_counter()
+    found = tokens.make(dataset_id, base_folder, report=report, should_stop=progress.should_stop)
+    seconds = time.perf_counter() - began
+    if found.made:
+        progress.log(f"{found.made:,} rows tokenised in {seconds:.1f} s and kept for the next run.")
+    else:
+        progress.log(f"The tokens of all rows were there from before, read in {seconds:.1f} s.")
+    return found
 
 
 def _earlier_adapter(adapter_id: str) -> Path:
@@ -134,16 +152,6 @@ def _earlier_adapter(adapter_id: str) -> Path:
 def _earlier_states(job_id: str, attempt: int) -> list[Path]:
     """Where earlier attempts of the job saved their states, the newest first."""
     return [files.attempt_folder(job_id, earlier) / STATES_FOLDER for earlier in range(attempt - 1, 0, -1)]
-
-
-def _split(dataset_id: str, held_out_share: float) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
-    """The rows to train on and those held out: all that were held out at import, and more for a larger share."""
-    train_rows, held_out = (list(load_split(dataset_id, split)) for split in ("train", "held_out"))
-    conversations = [Conversation(row["row"], row["messages"]) for row in train_rows + held_out]
-    conversations.sort(key=lambda conversation: conversation.row)
-    wanted = held_out_rows(conversations, held_out_share)
-    held_out += [row for row in train_rows if row["row"] in wanted]
-    return [row for row in train_rows if row["row"] not in wanted], held_out
 
 
 def _adapter(

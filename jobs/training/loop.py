@@ -16,7 +16,7 @@ from torch import Tensor
 
 from jobs.progress import Progress
 from jobs.training.checkpoints import TrainingState, random_state, set_random_state
-from jobs.training.examples import Example
+from jobs.training.examples import Example, token_lengths
 from jobs.training.fingerprint import fingerprint
 from jobs.training.packing import Pack, plan_run
 from jobs.training.rehearsal import Rehearsal, Watch, rehearse
@@ -96,7 +96,7 @@ def train(
         StudioError: there is nothing to learn, the loss is no number any more before anything was learned,
             memory runs out, every state in `state_folder` is damaged, or the newest is of another run.
     """
-    if not sum(example.supervised_tokens for example in train_examples):
+    if not any(example.supervised_tokens for example in train_examples):
         raise StudioError(
             f"None of the {len(train_examples)} examples has an answer to learn.",
             "Raise max_tokens (longest example), or add answers.",
@@ -135,8 +135,8 @@ class _Run:
         self.engine, self.weights, self.device = engine, engine.weights, engine.device
         self.examples, self.settings, self.progress = train_examples, settings, progress
         count = min(HELD_OUT_ROWS, len(held_out_examples))
-        self.held_out = random.Random(settings.seed).sample(list(held_out_examples), count)
-        lengths = [len(example.token_ids) for example in train_examples]
+        self.held_out = random.Random(settings.seed).sample(held_out_examples, count)
+        lengths = token_lengths(train_examples)
         self.plan = plan_run(
             lengths,
             settings.epochs or 1.0,
@@ -305,7 +305,7 @@ class _Run:
             self.engine.pack_tokens = min(self.engine.pack_tokens, saved.pack_tokens)
         looks = sum(step > done for step in self.look_steps) + (bool(self.held_out) and not done)
         look_tokens = sum(len(example.token_ids) for example in self.held_out)
-        longest_row = max(len(example.token_ids) for example in self.examples)
+        longest_row = max(token_lengths(self.examples))
         self.watch = Watch(self.step_tokens[done:], look_tokens, looks, longest_row, self.device)
         if self.device.type == "cuda" and done < len(self.plan):
             self.progress.phase("Rehearsing on the longest examples")

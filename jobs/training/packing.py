@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import random
 from bisect import bisect_left, insort
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from jobs.training.examples import Example
+from jobs.training.examples import Example, Examples
 
 # A shared prefix costs a second reading of its keys for every text, and on a GPU the attention made for short
 # texts; below this share of tokens saved that costs as much as it brings.
@@ -158,7 +160,7 @@ def _stream(rows: int, epochs: float, seed: int) -> Iterator[int]:
         left -= rows
 
 
-def best_fit(rows: Sequence[int], lengths: Sequence[int], tokens: int) -> list[list[int]]:
+def best_fit(rows: Sequence[int], lengths: Sequence[int] | Mapping[int, int], tokens: int) -> list[list[int]]:
     """`rows` in few groups of at most `tokens` tokens, by best-fit decreasing; a longer row goes alone.
 
     Takes time in proportion to n log n (Johnson et al. 1974, https://doi.org/10.1137/0203025, say how near it
@@ -186,33 +188,51 @@ def shared_prefix(examples: Sequence[Example], least_saved: float = LEAST_SHARE_
     Worth it is what saves `least_saved` of all tokens. An example keeps the token that predicts its first learned
     one for itself, so nothing of the prefix is ever supervised.
     """
-    beginnings = sorted(example.token_ids[: _shareable(example)] for example in examples)
-    if not beginnings:
-        return []
-    # What more than half of a sorted list begin with, its middle begins with.
-    middle = beginnings[len(beginnings) // 2]
+    flat = Examples.of(examples)
+    shareable = np.fromiter((_shareable(example) for example in flat), np.int64, len(flat))
+    prefix: list[int] = []
     best, most_saved = 0, 0
-    for length in range(1, len(middle) + 1):
-        first = bisect_left(beginnings, middle[:length])
-        after = bisect_left(beginnings, [*middle[: length - 1], middle[length - 1] + 1])
-        if 2 * (after - first) <= len(beginnings):
+    alike = np.arange(len(flat))
+    while True:
+        # Those that begin with the prefix and go on behind it.
+        alike = alike[shareable[alike] > len(prefix)]
+        if 2 * len(alike) <= len(flat):
             break
-        if length * (after - first - 1) > most_saved:
-            best, most_saved = length, length * (after - first - 1)
-    pays = most_saved >= least_saved * sum(len(example.token_ids) for example in examples)
-    return middle[:best] if pays else []
+        following = _tokens_at(flat, alike, len(prefix))
+        # What more than half of them have, the middle one has.
+        token = int(np.partition(following, len(following) // 2)[len(following) // 2])
+        alike = alike[following == token]
+        if 2 * len(alike) <= len(flat):
+            break
+        prefix.append(token)
+        if len(prefix) * (len(alike) - 1) > most_saved:
+            best, most_saved = len(prefix), len(prefix) * (len(alike) - 1)
+    pays = most_saved >= least_saved * int(flat.lengths.sum())
+    return prefix[:best] if pays else []
+
+
+def _tokens_at(examples: Examples, places: NDArray[np.int64], at: int) -> NDArray[np.uint32]:
+    """(places,), the token at the same place `at` of several examples."""
+    tokens = np.empty(len(places), np.uint32)
+    for number, (token_ids, _) in enumerate(examples.sources):
+        own = examples.source[places] == number
+        tokens[own] = token_ids[examples.starts[places[own]] + at]
+    return tokens
 
 
 def _shareable(example: Example) -> int:
     """How many first tokens lie before the one that predicts the first learned token."""
-    first = next((i for i, learned in enumerate(example.learned) if learned and i), len(example.token_ids))
-    return max(0, first - 1)
+    learned = example.learned[1:]
+    if not len(learned):
+        return 0
+    first = int(learned.argmax())
+    return first if learned[first] else len(learned)
 
 
 def begins_with(example: Example, prefix: Sequence[int]) -> bool:
     """Whether the example can be laid behind the shared `prefix`."""
     return not prefix or (
-        len(prefix) <= _shareable(example) and example.token_ids[: len(prefix)] == list(prefix)
+        len(prefix) <= _shareable(example) and example.token_ids[: len(prefix)].tolist() == list(prefix)
     )
 
 
@@ -223,12 +243,14 @@ def packs_of(
 
     Rows that do not begin with `prefix` get packs of their own. A longer row goes alone.
     """
-    lengths = [len(example.token_ids) for example in examples]
+    chosen = {row: examples[row] for row in rows}
+    lengths = {row: len(one.token_ids) for row, one in chosen.items()}
     if not prefix:
         return [(group, []) for group in best_fit(rows, lengths, tokens)]
-    behind = [row for row in rows if begins_with(examples[row], prefix)]
-    whole = [row for row in rows if not begins_with(examples[row], prefix)]
-    own = [length - len(prefix) for length in lengths]
+    behind = [row for row in rows if begins_with(chosen[row], prefix)]
+    alone = set(rows) - set(behind)
+    whole = [row for row in rows if row in alone]
+    own = {row: length - len(prefix) for row, length in lengths.items()}
     shared = best_fit(behind, own, max(1, tokens - len(prefix)))
     return [
         *((group, list(prefix)) for group in shared),
@@ -255,20 +277,21 @@ def pack_of(
     Raises:
         ValueError: the rows do not fit into `size`, or not all of them begin with `prefix` there.
     """
-    prefix = list(prefix) if any(begins_with(examples[row], prefix) for row in rows) else []
-    shared = {row: len(prefix) if begins_with(examples[row], prefix) else 0 for row in rows}
-    rows = sorted(rows, key=lambda row: (not shared[row], shared[row] - len(examples[row].token_ids)))
+    prefix, chosen = list(prefix), {row: examples[row] for row in rows}
+    shared = {row: len(prefix) if begins_with(one, prefix) else 0 for row, one in chosen.items()}
+    prefix = prefix if any(shared.values()) else []
+    rows = sorted(rows, key=lambda row: (not shared[row], shared[row] - len(chosen[row].token_ids)))
     spans = [Span(0, len(prefix))] if prefix else []
     start, token_ids, predicts, targets = len(prefix), [torch.tensor(prefix, dtype=torch.long)], [], []
     for row in rows:
-        ids, learned = examples[row].tensors
+        ids, learned = chosen[row].tensors
         own = ids[shared[row] :]
         spans.append(Span(start, len(own), shared[row]))
         token_ids.append(own)
         predicts.append(learned + (start - 1 - shared[row]))
         targets.append(ids[learned])
         start += len(own)
-    real_tokens = sum(len(examples[row].token_ids) for row in rows)
+    real_tokens = sum(len(chosen[row].token_ids) for row in rows)
     supervised = sum(len(learned) for learned in targets)
     if size is not None:
         if prefix and not all(shared.values()):

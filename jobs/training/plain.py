@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -231,7 +232,7 @@ def _packed(model: PreTrainedModel, texts: Sequence[Tensor]) -> Tensor:
     model.set_attn_implementation(PACKED)
     if model.config.get_text_config()._attn_implementation != PACKED:
         raise ValueError("their attention is a code of its own")
-    rows = [Example(i, text.tolist(), [True] * len(text)) for i, text in enumerate(texts)]
+    rows = [Example(i, text.numpy(force=True), np.ones(len(text), bool)) for i, text in enumerate(texts)]
     pack = pack_of(rows, range(len(rows)), model.device)
     try:
         return hidden_of_pack(model, pack.token_ids, pack.positions, pack.layout)

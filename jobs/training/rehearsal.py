@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from jobs.training.examples import Example
+from jobs.training.examples import Example, token_lengths
 
 if TYPE_CHECKING:
     from jobs.training.engine import Engine
@@ -65,9 +65,10 @@ def rehearse(engine: Engine, examples: Sequence[Example]) -> Longest:
     device = engine.device
     rows: list[int] = []
     tokens = 0
-    for row in sorted(range(len(examples)), key=lambda row: -len(examples[row].token_ids)):
+    lengths = token_lengths(examples)
+    for row in sorted(range(len(examples)), key=lambda row: -lengths[row]):
         rows.append(row)
-        tokens += len(examples[row].token_ids)
+        tokens += lengths[row]
         if tokens >= engine.pack_tokens:
             break
     seconds = 0.0

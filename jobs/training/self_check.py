@@ -54,7 +54,7 @@ def difference(engine: LeanEngine, peft: Any, examples: Sequence[Example]) -> st
 
 def _beginning(example: Example) -> Example:
     """The example up to some tokens behind its first learned one, not from further back than is read soon."""
-    first = example.learned.index(True, 1)
+    first = int(example.learned[1:].argmax()) + 1
     kept = slice(max(0, first - CHECKED_TOKENS // 2), first + CHECKED_TOKENS // 2)
     return Example(example.row, example.token_ids[kept], example.learned[kept])
 

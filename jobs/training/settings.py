@@ -12,6 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from jobs.training import checks
 from storage.errors import StudioError
 
@@ -334,9 +337,15 @@ def fitted_alpha(rank: int, use_rslora: bool = False) -> int:
     return RSLORA_ALPHA if use_rslora else ALPHA_PER_RANK * rank
 
 
+def fitted_max_tokens(asked: int | None, longest: int, context_tokens: int | None) -> int:
+    """How many tokens of an example are read at most, where the longest one has `longest`."""
+    max_tokens = asked or max(16, min(longest, LONGEST_FITTED_ROW_TOKENS))
+    return min(max_tokens, context_tokens or max_tokens)
+
+
 def fitted(
     settings: TrainingSettings,
-    train_token_lengths: Sequence[int],
+    train_token_lengths: Sequence[int] | NDArray[np.int64],
     *,
     rank: int = 16,
     model_parameters: int | None = None,
@@ -352,11 +361,10 @@ def fitted(
     - alpha: see `fitted_alpha`. It stays None where it is not for this rank to say: with several ranks
       (`try_ranks`, `rank_pattern`) each has its own, and an earlier adapter (`start_from`) brings one.
     """
-    longest = max(train_token_lengths, default=16)
-    max_tokens = settings.max_tokens or max(16, min(longest, LONGEST_FITTED_ROW_TOKENS))
-    max_tokens = min(max_tokens, context_tokens or max_tokens)
-    rows = len(train_token_lengths)
-    tokens = sum(min(length, max_tokens) for length in train_token_lengths)
+    lengths = np.asarray(train_token_lengths, np.int64)
+    longest = int(lengths.max()) if len(lengths) else 16
+    max_tokens = fitted_max_tokens(settings.max_tokens, longest, context_tokens)
+    rows, tokens = len(lengths), int(np.minimum(lengths, max_tokens).sum())
     per_step = min(max(tokens // STEPS_PER_EPOCH // 64 * 64, 256), 16_384)
     highest = max(settings.try_ranks, default=rank)
     is_small = model_parameters is not None and model_parameters <= SMALL_MODEL_PARAMETERS and highest <= 64

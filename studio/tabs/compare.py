@@ -13,7 +13,7 @@ from typing import Any
 import gradio as gr
 
 from jobs import gpu
-from jobs.datasets.rows import load_rows
+from jobs.datasets.rows import some_rows
 from jobs.evaluation import rules
 from jobs.evaluation.arms import HeldOutRow
 from jobs.evaluation.rules import Rule
@@ -23,7 +23,7 @@ from jobs.serving.waiting import Waiting
 from storage import adapters, evaluations
 from storage.adapters import Adapter
 from storage.errors import StudioError
-from studio import answers, checks, forms, layout, tables, words
+from studio import answers, checks, correcting, forms, layout, tables, words
 from studio.notices import shown
 
 PATH = "/compare"
@@ -35,6 +35,8 @@ NO_CARD = (
     "examples that training never saw. Rules found in your own answers count who keeps them. It takes a few "
     "minutes.</p>"
 )
+# Of a very large set so many held-out rows are offered as prompts, from all over it.
+MOST_OFFERED = 5000
 TICK_SECONDS = 1
 BUSY_SECONDS = 5
 SET_ADDRESS = "(id) => { window.studioAddress({adapter: id, run: null}); return [id]; }"
@@ -46,8 +48,8 @@ QUIET: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None, "
 @lru_cache(maxsize=4)
 def material(dataset_id: str) -> tuple[list[HeldOutRow], list[Rule]]:
     """A dataset's held-out rows and the rules that its answers keep; datasets never change, so read once."""
-    held_out = [HeldOutRow.of(row) for row in load_rows(dataset_id, "held_out")]
-    training = [HeldOutRow.of(row).reference for row in load_rows(dataset_id, "train")]
+    held_out = [HeldOutRow.of(row) for row in some_rows(dataset_id, "held_out", MOST_OFFERED)]
+    training = [HeldOutRow.of(row).reference for row in some_rows(dataset_id, "train", rules.MOST_MINED)]
     return held_out, rules.that_hold(rules.mine(training), [row.reference for row in held_out])
 
 
@@ -216,6 +218,17 @@ def _answered(
         yield tables.problem(str(error)), note, [], gr.update(interactive=False)
 
 
+def note_question(
+    adapter_id: str, prompt: str, position: int | None, system: str | None
+) -> tuple[tuple[list[Any], str], Any, Any]:
+    """What is asked now, for a correction of the answer: the prompt may be changed while that is written."""
+    rows, _ = material_of(adapters.get(adapter_id))
+    row = rows[position] if position is not None else None
+    whole = row is not None and row.messages[-1]["content"] == prompt
+    messages = row.messages if row and whole else [{"role": "user", "content": prompt}]
+    return (messages, system or ""), gr.Button(visible=False), gr.Column(visible=False)
+
+
 def waiting_words(adapter: Adapter) -> str:
     """Why nothing is written yet."""
     server = None
@@ -285,6 +298,7 @@ def build(page: gr.Blocks) -> None:
                 back, forth, with_examples, stopping, asking = _buttons()
                 held_out = gr.HTML(elem_id="held-out")
                 columns = gr.HTML(elem_id="answers")
+                correction = correcting.build(adapter, so_far)
                 with gr.Accordion("Advanced", open=False):
                     fields = list(forms.fields_for(CompareSettings, SETTINGS).values())
                 download = gr.HTML(elem_id="download")
@@ -311,8 +325,18 @@ def build(page: gr.Blocks) -> None:
         "outputs": [prompt, position, held_out],
         **QUIET,
     }
-    asking.click(**asked)
-    prompt.submit(**asked)
-    back.click(shown(lambda adapter_id, at: step(adapter_id, at, -1)), **stepped).success(**asked)
-    forth.click(shown(lambda adapter_id, at: step(adapter_id, at, +1)), **stepped).success(**asked)
-    stopping.click(shown(stop), so_far, [columns, so_far, stopping], **QUIET)
+    noted: dict[str, Any] = {
+        "fn": shown(note_question),
+        "inputs": [adapter, prompt, position, fields[SETTINGS.index("system")]],
+        "outputs": [correction.asked, correction.offer, correction.card],
+        **QUIET,
+    }
+    ends: dict[str, Any] = {"fn": correcting.offered, "inputs": so_far, "outputs": correction.offer, **QUIET}
+    for asks in (asking.click, prompt.submit):
+        asks(**noted)
+        asks(**asked).success(**ends)
+    for button, by in ((back, -1), (forth, +1)):
+        turned = button.click(shown(lambda adapter_id, at, by=by: step(adapter_id, at, by)), **stepped)
+        turned.success(**noted)
+        turned.success(**asked).success(**ends)
+    stopping.click(shown(stop), so_far, [columns, so_far, stopping], **QUIET).success(**ends)

@@ -1,200 +1,363 @@
-"""Step 1, "Are my examples good?": bring examples, see what the model will learn from them and what was set aside."""
+"""Step 1, "Are my examples good?": bring examples, see what the model will learn from them, fix what was found."""
 
 from __future__ import annotations
 
-import html
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
 
-from jobs.datasets import importing, rows, samples
+from jobs.base_models import catalogue
+from jobs.datasets import checks, importing, lengths, rows, versions
 from storage import datasets
 from storage.datasets import Dataset
-from studio import charts, examples, layout, words
+from storage.errors import StudioError
+from studio import imports, layout
+from studio.data import bring, desk, forms, lengths_card, mapping, material, rows_card, view
+from studio.data.bring import Bring
+from studio.data.desk import Desk
+from studio.data.mapping import Mapping
+from studio.data.view import PATH, PREVIEW_ROWS
+from studio.imports import Report, Task
 from studio.notices import shown
 
-PATH = "/"
-PAGE_ROWS = 3
-TEACHING = (
-    "Bring a few dozen examples of how an answer should look: a message and the answer you want. "
-    "Or start from a sample set."
-)
+PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+ADDRESS = "(id, work, asked) => window.studioAddress({dataset: id, import: work || asked})"
+
+
+class Page:
+    """The parts of the page and what ties them together."""
+
+    def __init__(self, answer: gr.HTML) -> None:
+        self.dataset_id, self.model_id = layout.unseen(), layout.unseen()
+        self.drawn_id, self.first, self.exact = gr.State(None), gr.State(0), gr.State(False)
+        self.desk: Desk = desk.build(layout.unseen(), layout.unseen())
+        with gr.Column(render=False) as content:
+            self.view, self.lengths, self.rows = view.build(answer)
+        self.mapping: Mapping = mapping.build(content)
+        content.render()
+        self.bring: Bring = bring.build()
+
+    @property
+    def shows(self) -> list[Any]:
+        """Inputs of what is drawn of the dataset."""
+        return [self.dataset_id, self.first, self.exact, self.model_id]
+
+    def follows(self, begun: Any) -> None:
+        """After something was begun: say how far it is, and show what came of it."""
+        ids = [self.desk.work_id, self.desk.asked_id, self.dataset_id]
+        told = begun.success(
+            shown(desk.follow), ids, [*ids, self.rows.editor, *self.desk.all, *self.mapping.all], **PRIVATE
+        )
+        # The address first: whoever reloads the page at once comes back to what was just made.
+        told.success(fn=None, inputs=[self.dataset_id, *ids[:2]], js=ADDRESS, **PRIVATE)
+        told.success(
+            shown(self.redraw), [*self.shows, self.drawn_id, *self.rows.view], self.redrawn, **PRIVATE
+        )
+
+    @property
+    def redrawn(self) -> list[Any]:
+        """Outputs of `redraw`."""
+        return [
+            *(self.drawn_id, self.first, *self.view.all, self.bring.known, *self.lengths.all),
+            *(self.rows.problem, *self.rows.drawn, self.rows.tokens),
+        ]
+
+    def redraw(
+        self,
+        dataset_id: str,
+        first: int,
+        exact: bool,
+        model_id: str,
+        drawn_id: str | None,
+        at: int,
+        *filters: str,
+    ) -> tuple[Any, ...]:
+        """Everything that hangs on the dataset, when it is another one than was drawn."""
+        if dataset_id == drawn_id:
+            return (gr.skip(),) * len(self.redrawn)
+        if not dataset_id:
+            kept = [gr.skip()] * (len(self.redrawn) - len(self.view.all) - 3)
+            return "", 0, *view.drawn("", 0, False, model_id), view.listed(""), *kept
+        dataset = datasets.get(dataset_id)
+        lengths_card.begin(dataset_id, model_id)
+        same = bool(drawn_id) and _family(str(drawn_id)) == dataset.family
+        first, at = (first, at) if same else (0, 0)
+        search, problem, split = filters if same else ("", "", "")
+        problems, problem = rows_card.problems_of(lengths_card.problems(dataset, model_id), problem)
+        return (
+            *(dataset_id, first, *view.drawn(dataset_id, first, exact, model_id)),
+            *(view.listed(dataset_id), *lengths_card.drawn(dataset_id, model_id), problems),
+            *rows_card.drawn(dataset_id, model_id, at, search, problem, split),
+            "",
+        )
+
+    def begins(self, trigger: Any, function: Callable[..., str], inputs: list[Any] | None = None) -> None:
+        """Tie a button to something that runs in the background; the function returns the work's id."""
+        self.follows(trigger(shown(function), inputs, [self.desk.work_id], **PRIVATE))
 
 
 def build(page: gr.Blocks) -> None:
     """The page and its handlers."""
     layout.bar(PATH)
-    answer = layout.question(PATH, TEACHING)
+    answer = layout.question(PATH, view.TEACHING)
     with gr.Column(elem_classes="room"):
-        dataset_id, first_row, exact = layout.unseen(), gr.State(0), gr.State(False)
-        with gr.Row(equal_height=False, visible=False) as found:
-            with gr.Column(scale=3, elem_classes="card", min_width=320):
-                preview = gr.HTML(apply_default_css=False, elem_id="examples")
-                with gr.Row():
-                    earlier = gr.Button("Previous", size="sm", min_width=80)
-                    later = gr.Button("Next examples", size="sm", min_width=80, elem_id="next-examples")
-                    exactly = gr.Button(
-                        "Exact text the model reads", size="sm", min_width=160, elem_id="exact-text"
-                    )
-            with gr.Column(scale=2, min_width=300):
-                with gr.Column(elem_classes="card"):
-                    problems = gr.HTML(apply_default_css=False, elem_id="problems")
-                with gr.Column(elem_classes="card"):
-                    lengths_words = gr.HTML(apply_default_css=False)
-                    lengths = gr.Plot(show_label=False, container=False, elem_id="lengths")
-        onward = gr.HTML(apply_default_css=False, elem_id="onward", visible=False)
-        with gr.Column(elem_classes="card", elem_id="bring"):
-            gr.HTML("<h2>Start from a sample set</h2>", apply_default_css=False)
-            sample_buttons = []
-            with gr.Row():
-                for sample in samples.SAMPLES:
-                    with gr.Column(min_width=220):
-                        button = gr.Button(
-                            f"{sample.kind.capitalize()}: {sample.name.lower()}",
-                            elem_id=f"sample-{sample.id}",
-                        )
-                        gr.HTML(
-                            f'<p class="quiet">{html.escape(sample.description)}</p>', apply_default_css=False
-                        )
-                    sample_buttons.append((button, sample.id))
-            gr.HTML("<h2>Or bring your own</h2>", apply_default_css=False)
-            with gr.Row(equal_height=True):
-                upload = gr.File(
-                    label="A file of examples: CSV, TSV, JSON or JSONL",
-                    height=170,
-                    elem_id="data-file",
-                    scale=1,
-                )
-                with gr.Column(scale=1, min_width=280):
-                    pasted = gr.Textbox(
-                        label="Or paste examples", lines=4, max_lines=10, elem_id="pasted",
-                        placeholder="prompt,response\nDo you ship to Norway?,We do! Three to five days.",
-                    )  # fmt: skip
-                    paste = gr.Button("Use the pasted text", elem_id="paste")
-            with gr.Row():
-                known = gr.Dropdown([], label="Or go on with examples from before", elem_id="known-datasets")
-
-    view = [answer, found, preview, problems, lengths_words, lengths, onward, known]
-    remember = {"fn": None, "inputs": [dataset_id], "js": "(id) => window.studioAddress({dataset: id})"}
-    state = [dataset_id, first_row, exact]
-    private: dict[str, Any] = {"api_visibility": "private"}
-
-    def opens(trigger: Any, function: Any, inputs: list[Any]) -> None:
-        added = trigger(shown(function), inputs, [dataset_id, first_row, upload], **private)
-        added.success(shown(show), state, view, **layout.DIRECT).then(**remember, **private)
-
-    opens(
-        upload.upload, lambda path: (importing.add_dataset(Path(path), Path(path).name).id, 0, None), [upload]
+        parts = Page(answer)
+    _tie_bring(parts)
+    _tie_mapping(parts)
+    _tie_view(parts)
+    _tie_lengths(parts)
+    _tie_changes(parts)
+    _tie_rows(parts)
+    opened = page.load(
+        shown(open_page), None, [parts.dataset_id, parts.model_id, parts.desk.work_id], **PRIVATE
     )
-    opens(paste.click, lambda text: (importing.add_pasted(text, "Pasted examples").id, 0, None), [pasted])
-    for button, sample_id in sample_buttons:
-        opens(button.click, lambda sample_id=sample_id: (importing.add_sample(sample_id).id, 0, None), [])
-    opens(known.input, lambda chosen: (chosen, 0, None), [known])
-
-    def turn(by: int) -> Any:
-        def to(dataset: str | None, first: int) -> int:
-            last = max(0, datasets.get(dataset).rows - 1) if dataset else 0
-            return min(max(0, first + by), last // PAGE_ROWS * PAGE_ROWS)
-
-        return to
-
-    for button, by in ((earlier, -PAGE_ROWS), (later, PAGE_ROWS)):
-        moved = button.click(shown(turn(by)), [dataset_id, first_row], [first_row], **layout.DIRECT)
-        moved.success(shown(preview_of), state, [preview], **layout.DIRECT)
-    exactly.click(lambda now: not now, [exact], [exact], **layout.DIRECT).success(
-        shown(preview_of), state, [preview], **layout.DIRECT
-    )
-    page.load(shown(chosen_dataset), None, [dataset_id], **private).success(
-        shown(show), state, view, **layout.DIRECT
-    )
+    parts.follows(opened)
+    parts.follows(parts.desk.timer.tick(lambda: None, None, None, **PRIVATE))
 
 
-def chosen_dataset(request: gr.Request) -> str | None:
-    """The dataset of the address, else the newest one."""
-    named = layout.query(request, "dataset")
-    if named:
-        return datasets.get(named).id
-    newest = datasets.list_all()
-    return newest[0].id if newest else None
+def open_page(request: gr.Request) -> tuple[str, str, str]:
+    """What the address names: [dataset, else the newest; base model; work under way, else the newest]."""
+    named, work = layout.query(request, "dataset"), imports.of(layout.query(request, "import"))
+    model = layout.query(request, "model") or catalogue.STARTER_ID
+    if model not in {one.id for one in catalogue.all_models()}:
+        model = catalogue.STARTER_ID
+    if named is None:
+        newest = datasets.families()
+        named = newest[0].id if newest else ""
+        work = work or imports.under_way("import")
+    else:
+        named = datasets.get(named).id
+        work = work or imports.under_way("change", named)
+    return named, model, work.id if work else ""
 
 
-def show(dataset_id: str | None, first: int, exact: bool) -> tuple[Any, ...]:
-    """Everything on the page for one dataset (or for none yet), in the order of `view`."""
-    choices = [
-        (f"{dataset.name} ({words.many(dataset.rows, 'example')})", dataset.id)
-        for dataset in datasets.list_all()
-    ]
-    listed = gr.Dropdown(choices=choices, value=dataset_id, visible=bool(choices))
-    if dataset_id is None:
-        gone = gr.skip()
-        return layout.answered(PATH, TEACHING), gone, gone, gone, gone, gone, gone, listed
-    dataset = datasets.get(dataset_id)
-    counts, sentence = examples.token_counts(dataset)
-    figure = charts.lengths(counts) if counts else None
-    return (
-        layout.answered(PATH, verdict(dataset)),
-        gr.Row(visible=True),
-        preview_of(dataset_id, first, exact),
-        problems_html(dataset),
-        f'<h2>Length of examples, in tokens (pieces of words)</h2><p class="quiet">{html.escape(sentence)}</p>',
-        gr.Plot(value=figure, visible=figure is not None),
-        gr.HTML(onward_html(dataset), visible=True),
-        listed,
-    )
-
-
-def verdict(dataset: Dataset) -> str:
-    """The answer to the page's question in one or two sentences, as HTML."""
-    left_out = sum(len(problem["rows"]) for problem in dataset.problems if problem["severity"] == "error")
-    ready = words.many(dataset.rows, "example")
-    aside = f"{dataset.held_out_rows:,} kept aside to test on; {dataset.train_rows:,} to learn from."
-    if left_out:
-        return (
-            f"{layout.strong('Almost.')} {ready} ready, {words.many(left_out, 'row')} cannot be used. {aside}"
-        )
-    if dataset.train_rows < 20:
-        return f"{layout.strong('A start.')} {ready} ready, which is few: 50 or more work better. {aside}"
-    return f"{layout.strong('Yes.')} All {ready} are ready. {aside}"
-
-
-def problems_html(dataset: Dataset) -> str:
-    """What was found in the file, each with its rows and what to do about it."""
-    if not dataset.problems:
-        return '<h2>Found</h2><p class="quiet">No problems.</p>'
-    marks = {"error": ("wrong", "left out"), "warning": ("tight", "look at it"), "info": ("", "note")}
-    entries = ""
-    for problem in dataset.problems:
-        mark, word = marks[problem["severity"]]
-        where = words.rows_named(problem["rows"]) if problem["rows"] else ""
-        entries += (
-            f'<li><span class="pill {mark}">{word}</span> {html.escape(problem["message"])}'
-            f'<div class="quiet">{html.escape(where)} {html.escape(problem["fix"])}</div></li>'
-        )
-    return f'<h2>Found</h2><ul class="found">{entries}</ul>'
-
-
-def preview_of(dataset_id: str | None, first: int, exact: bool) -> str:
-    """Three examples as conversations, or as the exact text with the learned tokens coloured."""
-    if dataset_id is None:
+def _family(dataset_id: str) -> str:
+    try:
+        return datasets.get(dataset_id).family
+    except StudioError:  # deleted meanwhile
         return ""
+
+
+def _tie_bring(parts: Page) -> None:
+    """Everything through which examples come in."""
+    ways = parts.bring
+    # The file leaves its box, so that the same one can be brought again.
+    uploaded = ways.upload.upload(
+        shown(lambda path: (_brings(material.of_file(path)), None)),
+        [ways.upload],
+        [parts.desk.work_id, ways.upload],
+        **PRIVATE,
+    )
+    parts.follows(uploaded)
+    parts.begins(ways.paste.click, lambda text: _brings(material.of_text(text)), [ways.pasted])
+    for trigger in (ways.fetch.click, ways.hub_id.submit):
+        parts.begins(trigger, lambda hub_id: _brings(material.of_hub(hub_id)), [ways.hub_id])
+    for button, sample_id in ways.samples:
+        parts.begins(button.click, lambda sample_id=sample_id: _adds_sample(sample_id))
+    parts.begins(ways.grid.select, _adds_rows)
+    parts.follows(
+        ways.known.input(
+            lambda chosen: (chosen, ""), [ways.known], [parts.dataset_id, parts.desk.work_id], **PRIVATE
+        )
+    )
+
+
+def _brings(brought: material.Material) -> str:
+    return desk.begin_import(material.bring(brought), f"Looking at {brought.name}")
+
+
+def _adds_sample(sample_id: str) -> str:
+    return desk.begin_import(
+        lambda report, should_stop: importing.add_sample(sample_id), "Adding the sample set"
+    )
+
+
+def _adds_rows(event: gr.EventData) -> str:
+    typed = forms.pairs(event.typed)
+    return desk.begin_import(lambda report, should_stop: importing.add_rows(typed), "Adding the typed rows")
+
+
+def _tie_mapping(parts: Page) -> None:
+    """The mapping step: every field shows at once what becomes of it."""
+    step, fields = parts.mapping, parts.mapping.fields
+    names = [*mapping.PARTS, *mapping.READING]
+    for name, field in zip(names, fields, strict=True):
+        field.input(
+            shown(lambda asked, *values, name=name: mapping.looked_again(asked, name, *values)),
+            [parts.desk.asked_id, *fields],
+            [*fields[: len(mapping.PARTS)], step.preview],
+            trigger_mode="always_last",
+            **PRIVATE,
+        )
+    parts.begins(step.use.click, _reads, [parts.desk.asked_id, *fields])
+    closed = step.cancel.click(
+        lambda: ("", *mapping.closed()), None, [parts.desk.asked_id, *step.all], **PRIVATE
+    )
+    parts.follows(closed)
+    parts.begins(parts.view.differently.click, _asks, [parts.dataset_id])
+
+
+def _reads(asked_id: str, *values: Any) -> str:
+    brought = mapping.asked_of(asked_id).material
+    return desk.begin_import(material.read(brought, mapping.options_of(values)), f"Reading {brought.name}")
+
+
+def _asks(dataset_id: str) -> str:
+    brought = material.of_dataset(datasets.get(dataset_id))
+    return desk.begin_import(material.ask(brought), f"Looking at {brought.name}")
+
+
+def _tie_view(parts: Page) -> None:
+    """Leafing through the examples, the exact text, versions, and the card of what is under way."""
+    seen = parts.view
+    for button, by in ((seen.earlier, -PREVIEW_ROWS), (seen.later, PREVIEW_ROWS)):
+        moved = button.click(
+            shown(lambda id, first, by=by: turned(id, first + by)), [parts.dataset_id, parts.first], [parts.first],
+            **PRIVATE,
+        )  # fmt: skip
+        moved.success(shown(view.preview_of), parts.shows, [seen.preview], **PRIVATE)
+    seen.exactly.click(lambda now: not now, [parts.exact], [parts.exact], **layout.DIRECT).success(
+        shown(view.preview_of), parts.shows, [seen.preview], **PRIVATE
+    )
+    seen.versions.select(shown(_differences), None, [seen.diff], **PRIVATE)
+    parts.begins(seen.versions.select, _goes_to, [parts.dataset_id, parts.desk.work_id])
+    parts.follows(parts.desk.cancel.click(imports.stop, [parts.desk.work_id], None, **PRIVATE))
+    put_away = parts.desk.close.click(_put_away, [parts.desk.work_id], [parts.desk.work_id], **PRIVATE)
+    parts.follows(put_away)
+
+
+def turned(dataset_id: str, first: int) -> int:
+    """The place of the first example of another page, within those there are."""
+    last = max(0, rows.page_of_rows(dataset_id, 0, 0, split="train").total - 1) if dataset_id else 0
+    return min(max(0, first), last // PREVIEW_ROWS * PREVIEW_ROWS)
+
+
+def _put_away(work_id: str) -> str:
+    imports.forget(work_id)
+    return ""
+
+
+def _differences(event: gr.EventData) -> Any:
+    return view.diff_of(event.version) if event.do == "diff" else gr.skip()
+
+
+def _goes_to(event: gr.EventData, dataset_id: str, work_id: str) -> str:
+    if event.do != "go":
+        return work_id
+    target = event.version
+    return desk.begin_change(dataset_id, lambda report, stop: versions.go_to(target), "Going to that version")
+
+
+def _tie_lengths(parts: Page) -> None:
+    """Counting tokens: what they tell joins the answer and the problems when it is known."""
+    card, of = parts.lengths, [parts.dataset_id, parts.model_id]
+    outputs = [*card.all, parts.view.answer, parts.view.problems]
+    card.timer.tick(shown(_counting), of, outputs, **PRIVATE)
+    card.button.click(shown(lengths_card.pressed), of, card.all, **PRIVATE)
+
+
+def _counting(dataset_id: str, model_id: str) -> tuple[Any, ...]:
+    said, chart, button, timer = lengths_card.drawn(dataset_id, model_id)
+    if lengths.counts(dataset_id, model_id) is None:
+        return said, gr.skip(), button, timer, gr.skip(), gr.skip()
+    return said, chart, button, timer, *view.counted(dataset_id, model_id)
+
+
+def _tie_changes(parts: Page) -> None:
+    """The buttons of the problems, Undo and Redo."""
+    for place in (parts.view.problems, parts.view.changed):
+        parts.begins(place.select, _fixes, [parts.dataset_id, parts.model_id, parts.desk.work_id])
+    listed, shows = parts.rows, layout.unseen()
+    filtered = parts.view.problems.select(
+        shown(_filters),
+        [parts.dataset_id, parts.model_id],
+        [shows, listed.card, listed.problem, listed.search, listed.split, *listed.drawn],
+        **PRIVATE,
+    )
+    # The same event comes from the buttons that fix: only "Show rows" leads to the table.
+    filtered.success(
+        fn=None, inputs=[shows], js=f"(shows) => shows && ({layout.focus('#rows-title')})()", **PRIVATE
+    )
+
+
+def _fixes(event: gr.EventData, dataset_id: str, model_id: str, work_id: str) -> str:
+    """Begin what a button of the problems, or Undo or Redo, asks for; "Show rows" begins nothing."""
+    if event.do == "undo":
+        return desk.begin_change(dataset_id, lambda report, stop: versions.undo(dataset_id), "Undoing")
+    if event.do == "redo":
+        return desk.begin_change(dataset_id, lambda report, stop: versions.redo(dataset_id), "Redoing")
     dataset = datasets.get(dataset_id)
-    shown_rows = rows.page_of_rows(dataset_id, first, PAGE_ROWS)
-    body = (
-        examples.exact_html(shown_rows)
-        if exact
-        else "".join(examples.conversation_html(row) for row in shown_rows)
-    )
-    last = first + len(shown_rows)
-    title = "What the model will read" if exact else "What the model will learn"
-    return (
-        f'<h2>{title} <span class="pill">{html.escape(dataset.name)} · {html.escape(dataset.format)}</span></h2>{body}'
-        f'<p class="quiet">Examples {first + 1}–{last} of {dataset.rows:,} · '
-        f"{dataset.held_out_rows:,} kept aside to test on, locked</p>"
-    )
+    if event.do == "check":
+        return desk.begin_change(dataset_id, _change(dataset, {"kind": "check"}), "Checking all rows")
+    if event.do not in ("fix", "fix_all"):
+        return work_id
+    codes = [event.code] if event.do == "fix" else checks.fix_all_codes(dataset.problems, dataset.rows)
+    change: dict[str, Any] = {"kind": "fix", "codes": codes}
+    if codes[:1] and codes[0] in lengths_card.OF_TOKENS:
+        change = {"kind": "delete", "rows": lengths_card.rows_of(dataset_id, model_id, codes[0])}
+    return desk.begin_change(dataset_id, _change(dataset, change), "Fixing")
 
 
-def onward_html(dataset: Dataset) -> str:
-    """The page's one primary button."""
-    link = layout.address("/model", dataset=dataset.id)
-    return f'<p class="onward"><a class="button" href="{link}">Next: choose a model</a></p>'
+def _change(dataset: Dataset, change: dict[str, Any]) -> Task:
+    def task(report: Report, should_stop: Callable[[], bool]) -> Dataset:
+        return versions.apply(dataset.id, change, report, should_stop)
+
+    return task
+
+
+def _filters(event: gr.EventData, dataset_id: str, model_id: str) -> tuple[Any, ...]:
+    """The rows of one problem in the table: [whether there are any, card, problem, search, split, table…]."""
+    if event.do != "show":
+        return "", *[gr.skip()] * 8
+    found = rows_card.drawn(dataset_id, model_id, 0, "", event.code, "")
+    return "yes", gr.Column(visible=True), event.code, "", "", *found
+
+
+def _tie_rows(parts: Page) -> None:
+    """The table of rows and its editor."""
+    table, inputs = parts.rows, [parts.dataset_id, parts.model_id, *parts.rows.view]
+    seen = parts.view.edit.click(lambda: gr.Column(visible=True), None, [table.card], **layout.DIRECT)
+    seen.then(None, None, None, js=layout.focus("#rows-title"), **PRIVATE)
+    table.shut.click(lambda: gr.Column(visible=False), None, [table.card], **layout.DIRECT).then(
+        None, None, None, js=layout.focus("#edit-rows"), **PRIVATE
+    )
+    for trigger in (table.search.submit, table.search.blur, table.problem.input, table.split.input):
+        trigger(shown(rows_card.searched), inputs, table.drawn, **PRIVATE)
+    table.earlier.click(shown(rows_card.turned(-1)), inputs, table.drawn, **PRIVATE)
+    table.later.click(shown(rows_card.turned(1)), inputs, table.drawn, **PRIVATE)
+    opens = [
+        table.table.select(shown(_opens), [parts.dataset_id, parts.model_id], [table.editor, table.tokens], **PRIVATE),
+        table.jump.submit(
+            shown(rows_card.jumped), [parts.dataset_id, table.jump, parts.model_id], [table.editor, table.tokens],
+            **PRIVATE,
+        ),
+        table.add.click(shown(rows_card.new), [parts.dataset_id], [table.editor, table.tokens], **PRIVATE),
+    ]  # fmt: skip
+    for opened in opens:
+        opened.success(None, None, None, js=layout.focus("#editor textarea", "#editor h3"), **PRIVATE)
+    table.editor.select(shown(_closes), None, [table.editor, table.tokens], **PRIVATE)
+    parts.begins(table.editor.select, _edits, [parts.dataset_id, parts.desk.work_id])
+
+
+def _opens(event: gr.EventData, dataset_id: str, model_id: str) -> tuple[str, str]:
+    return rows_card.opened(dataset_id, int(event.row), model_id)
+
+
+def _closes(event: gr.EventData) -> tuple[Any, Any]:
+    return ("", "") if event.do == "close" else (gr.skip(), gr.skip())
+
+
+def _edits(event: gr.EventData, dataset_id: str, work_id: str) -> str:
+    """Begin what a button of the editor asks for; what was typed stays there until it is saved."""
+    sent = dict(event._data)
+    if sent["do"] == "close":
+        return work_id
+    dataset = datasets.get(dataset_id)
+    if sent["do"] == "delete":
+        change: dict[str, Any] = {"kind": "delete", "rows": [int(sent["row"])]}
+    elif "row" in sent:
+        change = {"kind": "edit", "row": int(sent["row"]), "messages": forms.messages(sent["typed"])}
+    else:
+        change = {"kind": "add", "messages": forms.messages(sent["typed"]), "origin": "grid"}
+    return desk.begin_change(dataset_id, _change(dataset, change), "Saving", origin="editor")

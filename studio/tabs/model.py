@@ -123,7 +123,7 @@ def build(page: gr.Blocks) -> None:
 def restore(request: gr.Request) -> tuple[Any, ...]:
     """What the address says: the examples and the model, else the newest examples and the starter."""
     named = layout.query(request, "dataset")
-    newest = datasets.list_all()
+    newest = datasets.families()
     dataset = datasets.get(named).id if named else newest[0].id if newest else None
     chosen = layout.query(request, "model") or catalogue.STARTER_ID
     all_names = [(model_line(model), model.id) for model in catalogue.all_models()]

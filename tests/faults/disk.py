@@ -135,14 +135,14 @@ def _nobody_gives_up(job: Job) -> None:
 
 def actions(studio: Studio) -> dict[str, str]:
     """What every action that needs room says on a full disk, by its name; each works again with room."""
-    from studio import endpoints
+    from studio import dataset_endpoints, endpoints
 
     upload = Path(tempfile.mkdtemp()) / "more.jsonl"
     upload.write_text(
         "".join(json.dumps({"prompt": f"{n}?", "response": "y" * 9000}) + "\n" for n in range(9))
     )
     every: dict[str, Callable[[], object]] = {
-        "add_dataset": lambda: endpoints.add_dataset(str(upload), "more"),
+        "add_dataset": lambda: dataset_endpoints.add_dataset(str(upload), "more"),
         "back_up": endpoints.back_up,
         "start_job": lambda: endpoints.start_job(studio.dataset, studio.model, 4, {}),
     }

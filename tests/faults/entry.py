@@ -92,6 +92,7 @@ def training(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
 
 
 def _wrap_training() -> None:
+    from jobs.datasets import token_files
     from jobs.training import job, loop, plain, states
 
     plain.CPU_TOKENS = PACK_TOKENS
@@ -117,7 +118,7 @@ def _wrap_training() -> None:
     pretence.poison(plain.PlainEngine)
     loop._Run.step = step  # type: ignore[method-assign]
     points.before(job, "adapted_model", "loading")
-    points.before(job, "tokenized", "tokenizing")
+    points.before(token_files, "publish", "tokenizing")
     points.after(plain.PlainEngine, "learn", "first step", lambda *_: at(0))
     points.before(plain.PlainEngine, "learn", "mid-accumulation", lambda *_: at(STEP, 1))
     points.before(loop._Run, "step", "epoch boundary", ends_epoch)

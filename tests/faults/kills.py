@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from signal import SIGKILL
 
 from jobs import queue
+from jobs.datasets import token_files
 from jobs.executors import processes
 from storage import jobs
 from storage.jobs import Job
@@ -86,6 +87,8 @@ def kill_at(studio: Studio, point: str, target: str, whole: Outcome) -> Kill:
     """Kill `target` while a fresh job's process or its worker is at `point`; all has to be as if nothing was."""
     if point in BEFORE_THE_JOB and target == "job":
         until(studio.spare)  # the process that is about to be the job's
+    if point == "tokenizing":  # else the tokens are there from the run before
+        token_files.keep_to(0)
     armed = points.arm(point)
     try:
         job = studio.submit()

@@ -45,7 +45,7 @@ from jobs import warm
 from jobs.kinds import WARM_MODULES
 for module in WARM_MODULES:
     warm.imported(module)
-print(sys.modules["torch"].cuda.is_initialized(), {"peft", "datasets", "safetensors"} <= set(sys.modules))
+print(sys.modules["torch"].cuda.is_initialized(), {"peft", "safetensors"} <= set(sys.modules))
 """
     ended = subprocess.run(
         [sys.executable, "-c", code], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True

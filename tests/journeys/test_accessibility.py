@@ -113,11 +113,21 @@ def test_every_hidden_part_of_the_model_page(page: Page, dataset_id: str, scheme
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_what_went_wrong(page: Page, scheme: str) -> None:
+    check(page, "/", scheme)
+    page.locator("#pasted textarea").fill("prompt,response\nonly one,example\n")
+    page.get_by_role("button", name="Use the pasted text").click()
+    expect(page.locator("#under-way").get_by_role("alert")).to_contain_text("at least 2 are needed")
+    page.wait_for_timeout(1000)
+    assert violations(page) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_an_error_notice(page: Page, scheme: str) -> None:
     check(page, "/", scheme)
-    page.locator("#pasted textarea").fill("nothing usable")
-    page.get_by_role("button", name="Use the pasted text").click()
-    expect(page.get_by_test_id("toast-body")).to_be_visible()
+    page.get_by_role("button", name="Type a few examples").click()
+    page.get_by_role("button", name="Use these rows").click()
+    expect(page.get_by_test_id("toast-body")).to_contain_text("Nothing has been typed yet")
     page.wait_for_timeout(1000)
     assert violations(page) == []
 

@@ -20,6 +20,10 @@ STATUSES = {"queued", "running", "stopping", "stopped", "finished", "failed"}
 PROMISED = {
     "/add_dataset", "/base_models", "/estimate", "/start_job", "/job", "/metrics", "/stop_job", "/compare",
     "/scorecard", "/retry_job", "/move_job", "/delete_job", "/back_up", "/rebuild_database",
+    "/inspect_file", "/import_file", "/add_text", "/add_rows", "/add_hub_dataset", "/read_differently", "/datasets",
+    "/rows", "/row",
+    "/edit_row", "/add_row", "/delete_rows", "/add_corrected", "/fix", "/undo", "/redo", "/go_to_version",
+    "/versions", "/diff",
 }  # fmt: skip
 UNKNOWN = "nosuchid"
 
@@ -95,7 +99,7 @@ def test_add_dataset(added: dict[str, Any]) -> None:
     errors = [problem for problem in added["problems"] if problem["severity"] == "error"]
     assert sorted(row for problem in errors for row in problem["rows"]) == [41, 42]
     for problem in added["problems"]:
-        assert set(problem) == {"code", "severity", "rows", "message", "fix"}
+        assert set(problem) == {"code", "severity", "rows", "count", "message", "fix", "fix_label"}
 
 
 def test_base_models(client: Client, base_model_id: str) -> None:

@@ -221,7 +221,7 @@ def test_all_kinds_of_records_come_back(home: Path) -> None:
             new.add_scorecard({**dataclasses.asdict(card), "id": "e2", "adapter_id": "none"})
     assert not workers.is_current(), "a worker of the database of before can change nothing"
     workers.leave()
-    assert [dataclasses.asdict(one) for one in datasets.list_all()] == [DATASET]
+    assert [dataclasses.asdict(one) for one in datasets.list_all()] == [datasets.complete(DATASET)]
     assert jobs.list_all() == [job]
     assert metrics.since("job", 0) == [metrics.Metric(1, "loss", 0.5), metrics.Metric(2, "loss", None)]
     assert adapters.list_all() == [adapter] and evaluations.latest("ad") == card

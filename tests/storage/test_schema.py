@@ -17,7 +17,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 
-from storage import backups, config, database, files, jobs, schema
+from storage import backups, config, database, datasets, files, jobs, schema
 from storage.errors import StudioError
 from storage.tables import Table
 
@@ -90,7 +90,7 @@ def test_every_migration_renders_for_every_database(dialect: str, migration: str
     context = MigrationContext.configure(dialect_name=dialect, opts={"as_sql": True, "output_buffer": sql})
     with Operations.context(context):
         importlib.import_module(f"storage.migrations.versions.{migration}").upgrade()
-    assert "jobs" in sql.getvalue()
+    assert any(table in sql.getvalue() for table in Table.metadata.tables)
 
 
 def test_a_new_database_needs_no_copy(tmp_path: Path) -> None:
@@ -129,6 +129,26 @@ def test_jobs_of_the_first_version_have_said_nothing(tmp_path: Path, monkeypatch
     database.connect()
     job = jobs.get("k3xr")
     assert (job.name, job.notes, job.foreseen_seconds, job.foreseen_peak_bytes) == ("tone", [], None, None)
+
+
+def test_datasets_of_before_are_the_first_versions_of_their_families(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "MIGRATIONS", with_the_first_migration_alone(tmp_path / "migrations"))
+    connected_to_sqlite(tmp_path / "home")
+    with closing(sqlite3.connect(files.database_path())) as connection, connection:
+        for id in ("k3xr", "k4xr"):
+            connection.execute(
+                "INSERT INTO datasets (id, name, source_name, format, columns, rows, train_rows, held_out_rows,"
+                " problems, sha256, created_at) VALUES (?, 'tone', 't.csv', 'csv', '[]', 9, 8, 1, '[]', 'a', 0)",
+                [id],
+            )
+    monkeypatch.undo()
+    database.connect()
+    newer, older = datasets.list_all()
+    assert (newer.family, newer.version, newer.parent_id, newer.change) == ("k4xr", 1, None, "")
+    assert (newer.is_current, newer.left_out_rows, newer.summary, newer.unchecked_changes) == (True, 0, {}, 0)
+    assert datasets.families() == [newer, older]
 
 
 def test_no_room_for_the_copy_means_no_migration(tmp_path: Path, child: Child) -> None:

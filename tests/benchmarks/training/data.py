@@ -43,9 +43,7 @@ def read(path: Path, tokenizer_folder: Path, vocabulary: int) -> list[Example]:
     rows = [{"row": number, "messages": conversation(entry)} for number, entry in enumerate(objects, start=1)]
     examples, _ = tokenized(rows, ChatFormat.load(tokenizer_folder))
     return [
-        Example(
-            example.row, [token_id % (vocabulary - 3) + 3 for token_id in example.token_ids], example.learned
-        )
+        Example(example.row, example.token_ids % (vocabulary - 3) + 3, example.learned)
         for example in examples
     ]
 

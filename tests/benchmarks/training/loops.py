@@ -158,7 +158,7 @@ def padded(examples: Sequence[Example], device: Any) -> dict[str, torch.Tensor]:
     token_ids = torch.zeros(len(examples), width, dtype=torch.long)
     labels = torch.full_like(token_ids, IGNORED)
     for i, example in enumerate(examples):
-        row = torch.tensor(example.token_ids)
+        row, _ = example.tensors
         token_ids[i, : len(row)] = row
         labels[i, : len(row)] = torch.where(torch.tensor(example.learned), row, IGNORED)
     lengths = torch.tensor([len(example.token_ids) for example in examples])

@@ -57,10 +57,10 @@ def dataset_of(examples: Sequence[Example]) -> Any:
     return Dataset.from_list(
         [
             {
-                "input_ids": example.token_ids,
+                "input_ids": example.token_ids.tolist(),
                 "labels": [
                     token_id if learned else IGNORED
-                    for token_id, learned in zip(example.token_ids, example.learned, strict=True)
+                    for token_id, learned in zip(example.token_ids.tolist(), example.learned, strict=True)
                 ],
             }
             for example in examples

@@ -11,11 +11,14 @@ from typing import Any
 
 import pytest
 
-from jobs.datasets import importing
-from jobs.datasets.importing import Imported, add_dataset, add_pasted, add_sample, from_text, read_examples
+from jobs.datasets import importing, publishing
+from jobs.datasets.child import Cancelled
+from jobs.datasets.importing import add_dataset, add_pasted, add_sample
+from jobs.datasets.records import ReadOptions
 from jobs.datasets.rows import load_rows
 from storage import datasets, files
 from storage.errors import StudioError
+from tests.jobs.datasets.imported import Imported, from_text, read_examples
 
 PAIRS = [("Do you ship to Norway?", "We do!"), ("Is it late?", "It is, a little."), ("Hi", "Hello.")]
 
@@ -153,7 +156,7 @@ UNUSABLE_ROWS = {
     "broken line": ("broken_json", GOOD, '{"prompt": "x", \n'),
     "too long a number": ("broken_json", GOOD, '{"prompt": "x", "response": ' + "9" * 5000 + "}\n"),
     "nested too deep": ("broken_json", GOOD, '{"prompt": ' + "[" * 100_000 + "}\n"),
-    "not a number": ("not_text", GOOD, '{"prompt": "x", "response": NaN}\n'),
+    "not a number": ("broken_json", GOOD, '{"prompt": "x", "response": NaN}\n'),
     "too large a number": ("not_text", GOOD, '{"prompt": "x", "response": [1e999]}\n'),
     "a field twice": ("duplicate_key", GOOD, '{"prompt": "x", "response": "y", "response": "z"}\n'),
     "half a character": ("broken_character", GOOD, '{"prompt": "x", "response": "\\ud800"}\n'),
@@ -161,8 +164,12 @@ UNUSABLE_ROWS = {
     "assistant first": ("role_order", GOOD_CHATS, jsonl(said(("assistant", "x"), ("user", "y")))),
     "user last": ("role_order", GOOD_CHATS, jsonl(said(("user", "x"), ("assistant", "y"), ("user", "z")))),
     "user twice": ("role_order", GOOD_CHATS, jsonl(said(("user", "x"), ("user", "y"), ("assistant", "z")))),
-    "late system": ("role_order", GOOD_CHATS, jsonl(said(("user", "x"), ("system", "y")))),
-    "only system": ("role_order", GOOD_CHATS, jsonl(said(("system", "x")))),
+    "late system": (
+        "role_order",
+        GOOD_CHATS,
+        jsonl(said(("user", "x"), ("assistant", "y"), ("system", "z"))),
+    ),
+    "only system": ("one_sided", GOOD_CHATS, jsonl(said(("system", "x")))),
     "unknown role": ("unknown_role", GOOD_CHATS, jsonl(said(("user", "x"), ("tool", "y")))),
     "no role": ("unknown_role", GOOD_CHATS, jsonl({"messages": [{"text": "x"}]})),
     "no list": ("bad_messages", GOOD_CHATS, jsonl({"messages": "hello"})),
@@ -223,8 +230,10 @@ class TestAddingADataset:
         folder = files.dataset_folder(dataset.id)
         assert (folder / "original" / "mails.csv").read_bytes() == path.read_bytes()
         told = files.read_json(folder / "dataset.json")
-        assert told.pop("mapping") == {"prompt": "prompt", "response": "response"}
-        assert told == {**dataclasses.asdict(dataset), "seed": 0}
+        assert told["mapping"] == {"prompt": "prompt", "response": "response"}
+        remembered = dataclasses.asdict(dataset)
+        assert remembered.pop("is_current")
+        assert told.items() >= {**remembered, "seed": 0, "base": dataset.id}.items()
         assert [row["row"] for row in load_rows(dataset.id)] == [1, 2, 3]
         assert list((home / "tmp").iterdir()) == []
 
@@ -269,7 +278,108 @@ class TestAddingADataset:
         def refuses(**record: Any) -> None:
             raise StudioError("The database is locked.", "Try again.")
 
-        monkeypatch.setattr(importing.datasets, "add", refuses)
+        monkeypatch.setattr(publishing.datasets, "add", refuses)
         with pytest.raises(StudioError, match="locked"):
             add_pasted(SHAPES["csv"])
         assert stored(home) == []
+
+
+class TestWhereTheFileLies:
+    def test_an_upload_moves_into_the_dataset_without_being_copied(self, home: Path) -> None:
+        upload = home / "tmp" / "0123abcd" / "mails.csv"
+        upload.parent.mkdir()
+        upload.write_text(SHAPES["csv"])
+        number = upload.stat().st_ino
+        dataset = add_dataset(upload)
+        original = files.dataset_folder(dataset.id) / "original" / "mails.csv"
+        assert original.stat().st_ino == number
+        assert list((home / "tmp").iterdir()) == []
+
+    def test_a_users_own_file_stays_and_changing_it_changes_nothing(self, home: Path, tmp_path: Path) -> None:
+        path = tmp_path / "mails.csv"
+        path.write_text(SHAPES["csv"])
+        dataset = add_dataset(path)
+        with path.open("r+") as file:
+            file.write("overwritten in place")
+        original = files.dataset_folder(dataset.id) / "original" / "mails.csv"
+        assert original.read_text() == SHAPES["csv"]
+
+    def test_an_upload_that_cannot_be_read_stays_to_be_read_in_another_way(self, home: Path) -> None:
+        upload = home / "tmp" / "0123abcd" / "odd.csv"
+        upload.parent.mkdir()
+        upload.write_text("eins,zwei,drei\na b,c d,e f\ng h,i j,k l\n")
+        with pytest.raises(StudioError, match="“eins”"):
+            add_dataset(upload)
+        options = ReadOptions(mapping={"prompt": "drei", "response": "eins"})
+        assert load_rows(add_dataset(upload, options=options).id)[0]["messages"][0]["content"] == "e f"
+
+
+class TestLooking:
+    def test_shows_the_first_rows_as_what_they_will_be(self, home: Path, tmp_path: Path) -> None:
+        path = tmp_path / "mails.csv"
+        path.write_text(SHAPES["csv"] * 4)
+        look = importing.inspect(path)
+        assert (look.format, look.columns, look.certain) == ("csv", ["prompt", "response"], True)
+        assert look.mapping == {"prompt": "prompt", "response": "response"}
+        assert look.rows[0]["messages"][1] == {"role": "assistant", "content": "We do!"}
+        assert len(look.rows) == 5
+        assert stored(home) == []
+
+    def test_shows_the_cells_where_the_columns_cannot_be_told(self, home: Path) -> None:
+        look = importing.inspect_pasted("eins,zwei,drei\na b,c d,e f\ng h,i j,k l\n")
+        assert (look.mapping, look.certain) == ({}, False)
+        assert look.rows[1] == {"row": 2, "eins": "g h", "zwei": "i j", "drei": "k l"}
+        again = importing.inspect_pasted(
+            "eins,zwei,drei\na b,c d,e f\n", ReadOptions(mapping={"prompt": "zwei", "response": "eins"})
+        )
+        assert again.rows[0]["messages"][0]["content"] == "c d"
+
+    def test_a_file_that_is_none_is_refused_in_words(self, home: Path, tmp_path: Path) -> None:
+        (tmp_path / "photo.csv").write_bytes(b"\x89PNG\r\n\x1a\n\0\0")
+        with pytest.raises(StudioError, match="PNG"):
+            importing.inspect(tmp_path / "photo.csv")
+        with pytest.raises(StudioError, match="No such file"):
+            importing.inspect(tmp_path / "gone.csv")
+
+
+class TestOtherWaysIn:
+    def test_typed_rows(self, home: Path) -> None:
+        chat = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}]
+        dataset = importing.add_rows([("Is it late?", "It is."), ("Is 2 < 3?", "Yes,\nit is.")], "Mine")
+        assert (dataset.name, dataset.rows) == ("Mine", 2)
+        assert load_rows(dataset.id)[1]["messages"][1]["content"] == "Yes,\nit is."
+        assert load_rows(importing.add_rows([chat, chat]).id)[0]["messages"] == chat
+
+    def test_the_same_file_read_in_another_way_is_another_dataset(self, home: Path) -> None:
+        first = add_pasted(SHAPES["csv"], "Mails")
+        turned = ReadOptions(mapping={"prompt": "response", "response": "prompt"})
+        assert importing.inspect_again(first.id, turned).rows[0]["messages"][0]["content"] == "We do!"
+        second = importing.reread(first.id, turned)
+        assert (second.name, second.family, second.version) == ("Mails (2)", second.id, 1)
+        assert load_rows(second.id)[0]["messages"][0]["content"] == "We do!"
+        assert load_rows(first.id)[0]["messages"][0]["content"] == "Do you ship to Norway?"
+        assert importing.reread(second.id).rows == first.rows  # its own file came with it
+
+    def test_the_hub_without_a_network_is_a_sentence(
+        self, home: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+        with pytest.raises(StudioError) as caught:
+            importing.add_hub("somebody/something")
+        assert "unexpectedly" not in caught.value.message
+        assert stored(home) == []
+
+
+class TestOnTheWay:
+    def test_progress_is_reported_and_cancel_leaves_nothing(self, home: Path, tmp_path: Path) -> None:
+        path = tmp_path / "many.jsonl"
+        path.write_text(jsonl(*({"prompt": f"{n}?", "response": "x"} for n in range(20_000))))
+        heard: list[tuple[str, int | None, int | None]] = []
+        with pytest.raises(Cancelled):
+            add_dataset(
+                path,
+                report=lambda *told: heard.append(told),
+                should_stop=lambda: any(words == "Checking the rows" for words, _, _ in heard),
+            )
+        assert any(words == "Reading many.jsonl" and total for words, _, total in heard)
+        assert (stored(home), datasets.list_all()) == ([], [])

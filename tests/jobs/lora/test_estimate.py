@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 
 from jobs import gpu
 from jobs.base_models import catalogue
+from jobs.datasets import lengths
+from jobs.datasets.row_files import RowsWriter
 from jobs.lora import estimate, memory, savings
 from storage import datasets, files, jobs
 from storage.errors import StudioError
@@ -58,6 +61,36 @@ def test_only_the_examples_to_learn_from_take_time(dataset_id: str) -> None:
     assert cost["tokens"] == 2 * 20 * (400 // 4 + 2 * 5)
     expected = estimate.LOADING_SECONDS + cost["tokens"] / cost["tokens_per_second"]
     assert cost["seconds"] == pytest.approx(expected)
+
+
+def test_counted_tokens_are_taken_as_they_are(dataset_id: str, tiny_model: Path) -> None:
+    model_id = catalogue.add_custom(str(tiny_model)).id
+    guessed = estimate.estimate(model_id, 8, "auto", dataset_id, {"epochs": 1})
+    counts = lengths.count(dataset_id, model_id)
+    exact = estimate.estimate(model_id, 8, "auto", dataset_id, {"epochs": 1})
+    assert exact["tokens"] == int(counts.tokens[~counts.held_out].sum()) != guessed["tokens"]
+    assert "are counted" in exact["words"][-2] and "counted" not in " ".join(guessed["words"])
+
+
+def test_of_many_rows_some_from_all_over_are_read(home: Path) -> None:
+    id = files.new_id()
+    files.dataset_folder(id).mkdir(parents=True)
+    with RowsWriter(files.dataset_folder(id)) as writer:
+        for row in range(1, 30_001):
+            messages = [
+                {"role": "user", "content": "q" * (row // 30)},
+                {"role": "assistant", "content": "a" * 400},
+            ]
+            writer.add({"row": row, "messages": messages, "split": "train" if row % 10 else "held_out"})
+    datasets.add(
+        id=id, name="d", source_name="d.jsonl", format="messages", columns=[], rows=30_000, train_rows=27_000,
+        held_out_rows=3000, problems=[], sha256="0" * 64,
+    )  # fmt: skip
+    began = time.process_time()
+    cost = estimate.estimate(catalogue.STARTER_ID, 8, "auto", id, {"epochs": 1})
+    assert time.process_time() - began < 0.5  # reading all of them takes longer
+    assert cost["tokens"] == pytest.approx(27_000 * (500 / 4 + 100 + 10), rel=0.03)
+    assert "from 2,000 of 27,000 examples" in cost["words"][-2]
 
 
 def test_limit_of_steps_shortens_the_estimate(dataset_id: str) -> None:

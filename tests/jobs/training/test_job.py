@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from jobs.base_models import catalogue
-from jobs.training import job
+from jobs.datasets import tokens
+from jobs.training import job, reading
 from jobs.training.folders import forget_states
 from storage import files
 from storage.errors import StudioError
@@ -69,13 +70,23 @@ def test_a_range_of_layers_is_all_that_changes(spec: dict[str, Any]) -> None:
     assert config["target_modules"] == ["k_proj", "o_proj", "q_proj", "v_proj"]
 
 
-def test_held_out_rows_that_are_all_too_long_are_said_and_stop_nothing(spec: dict[str, Any]) -> None:
-    spec["settings"]["held_out_share"] = 0.0
+def split_rows(model: Path, share: float) -> tuple[set[int], set[int]]:
+    """The numbers of the rows that are trained on, and of those held out."""
+    found = tokens.make("d1", model)
+    train, held_out = (found.rows["row"][places].tolist() for places in reading.split(found, "d1", share))
+    assert len({*train, *held_out}) == len(train) + len(held_out)
+    return set(train), set(held_out)
+
+
+def test_held_out_rows_that_are_all_too_long_are_said_and_stop_nothing(
+    spec: dict[str, Any], tiny_model: Path
+) -> None:
+    spec["settings"]["held_out_share"] = 0.2
     file = files.dataset_folder("d1") / "rows.jsonl"
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     lengthened: set[int] = set()
     # Which rows are held out depends on their texts.
-    while kept := {row["row"] for row in job._split("d1", 0.0)[1]} - lengthened:
+    while kept := split_rows(tiny_model, 0.2)[1] - lengthened:
         lengthened |= kept
         for row in rows:
             if row["row"] in kept:
@@ -91,14 +102,24 @@ def test_held_out_rows_that_are_all_too_long_are_said_and_stop_nothing(spec: dic
     assert any("None of the held-out examples" in words for words in recorder.notes)
 
 
-def test_held_out_rows_are_never_trained_on_and_a_larger_share_holds_out_more(spec: dict[str, Any]) -> None:
-    train_rows, held_out = job._split("d1", 0.0)
-    larger_train, larger = job._split("d1", 0.5)
-    assert {row["row"] for row in held_out} >= set(range(5, 41, 5))
-    assert {row["row"] for row in larger} >= {row["row"] for row in held_out}
-    assert len(larger) > len(held_out)
-    for kept, out in ((train_rows, held_out), (larger_train, larger)):
-        assert sorted(row["row"] for row in [*kept, *out]) == list(range(1, 41))
+def test_held_out_rows_are_never_trained_on_and_a_larger_share_holds_out_more(
+    spec: dict[str, Any], tiny_model: Path
+) -> None:
+    train, held_out = split_rows(tiny_model, 0.1)
+    assert held_out == set(range(5, 41, 5)) and train == set(range(1, 41)) - held_out
+    larger_train, larger = split_rows(tiny_model, 0.5)
+    assert larger > held_out and larger_train == set(range(1, 41)) - larger
+
+
+def test_added_rows_are_never_held_out(spec: dict[str, Any], tiny_model: Path) -> None:
+    without = split_rows(tiny_model, 0.5)[1] - set(range(5, 41, 5))
+    file = files.dataset_folder("d1") / "rows.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    for row in rows:
+        if row["row"] in without:
+            row["added"] = True
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert split_rows(tiny_model, 0.5)[1].isdisjoint(without)
 
 
 def test_a_job_stopped_before_its_first_step_has_no_adapter(spec: dict[str, Any]) -> None:
@@ -140,7 +161,7 @@ def test_a_changed_dataset_or_base_model_is_refused_by_its_name_before_the_run_g
     shutil.copytree(tiny_model, own)
     spec["base_model_id"] = catalogue.add_custom(str(own)).id
     spec["settings"] |= {"tokens_per_step": 128}
-    assert job.run(spec, Recorder(stop_after=9))["status"] == "stopped"
+    assert job.run(spec, Recorder(stop_after=7))["status"] == "stopped"
     spec["attempt"] = 2
     rows = files.dataset_folder("d1") / "rows.jsonl"
     lines = rows.read_text()

@@ -122,7 +122,7 @@ def test_losses_are_those_that_transformers_computes_from_labels(kind: str) -> N
     losses = [engine.losses(of_rows(pack, {row})) for row in range(8)]
     engine.model.set_attn_implementation(own_attention)
     for example, loss in zip(examples, losses, strict=True):
-        ids = torch.tensor([example.token_ids])
+        ids = example.tensors[0][None]
         labels = torch.where(torch.tensor([example.learned]), ids, -100)
         theirs = model(input_ids=ids, labels=labels).loss * example.supervised_tokens
         torch.testing.assert_close(loss[0], theirs.detach(), rtol=1e-5, atol=1e-5)

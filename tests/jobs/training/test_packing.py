@@ -117,9 +117,9 @@ def rebuilt(pack: Pack) -> list[tuple[list[int], list[int], list[tuple[int, int]
 def whole(one: Example) -> tuple[list[int], list[int], list[tuple[int, int]]]:
     places = [i for i, learned in enumerate(one.learned) if learned and i]
     return (
-        one.token_ids,
+        one.token_ids.tolist(),
         list(range(len(one.token_ids))),
-        [(place - 1, one.token_ids[place]) for place in places],
+        [(place - 1, one.token_ids.tolist()[place]) for place in places],
     )
 
 
