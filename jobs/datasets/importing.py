@@ -238,7 +238,7 @@ def _written(text: str, folder: Path) -> Path:
 def _origin(dataset_id: str) -> tuple[dict[str, Any], str]:
     """What a dataset was made of, as a spec, and its name; raises StudioError when that is gone."""
     dataset = datasets.get(dataset_id)
-    folder = files.dataset_folder(dataset_id)
+    folder = files.dataset_folder(dataset.family)  # later versions have no file of their own
     told = files.read_json(folder / "dataset.json")
     if "hub_id" in told:
         return {"path": None, "hub_id": told["hub_id"], "name": dataset.source_name}, dataset.name

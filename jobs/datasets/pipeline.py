@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ _SPOOL = "spool.jsonl"
 # A row that is left out may hold half a character.
 _HALVES = "surrogatepass"
 _REPORT_EVERY = 100
+_COMPARING = "Comparing the rows with each other"
 
 Row = dict[str, Any]
 
@@ -42,8 +44,15 @@ def build(source: Source, name: str, folder: Path, report: Report, seed: int = 0
         raise _too_few(len(splitter), name, lost)
     report("Choosing what is kept aside", None, None)
     held_out = splitter.held_out()
+
     # Rows that look alike are compared word by word, in what has been written by then.
-    checker = Checker(fetch=lambda row: view_of(folder).find(row))
+    written = cache(lambda: view_of(folder))
+
+    def fetch(row: int) -> Row | None:
+        report(_COMPARING, None, None)
+        return written().find(row)
+
+    checker = Checker(fetch=fetch)
     with RowsWriter(folder) as writer:
         for done, row in enumerate(_lines(spool)):
             if done % _REPORT_EVERY == 0:
@@ -53,7 +62,7 @@ def build(source: Source, name: str, folder: Path, report: Report, seed: int = 0
             writer.add(row)
             checker.see(row)
     spool.unlink()
-    report("Comparing the rows with each other", None, None)
+    report(_COMPARING, None, None)
     problems = in_order([*checker.problems(), *source.notes, *_split_notes(len(held_out))])
     checker.save(folder)
     files.write_json(folder / PROBLEMS, {problem.code: problem.rows for problem in problems})

@@ -44,7 +44,8 @@ def build() -> LengthsCard:
     """Lay the card out."""
     with gr.Column(elem_classes="card"):
         said = gr.HTML(apply_default_css=False, elem_id="lengths-words")
-        chart = gr.Plot(show_label=False, container=False, elem_id="lengths")
+        # Unseen until there is one: Gradio's sign for an empty plot has a label where none is allowed.
+        chart = gr.Plot(show_label=False, container=False, elem_id="lengths", visible=False)
         with gr.Row(elem_classes="foot"):
             button = gr.Button(
                 "Stop counting", size="sm", visible=False, elem_id="count-tokens", scale=0, min_width=140

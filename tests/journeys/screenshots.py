@@ -1,6 +1,7 @@
 """Make the README's pictures: `python -m tests.journeys.screenshots --starter FOLDER [--out docs folder]`.
 
-Drives a studio of its own through the format sample set and photographs the four steps and the Explain page.
+Drives a studio of its own through the format sample set and photographs the four steps and the Explain page, and
+before that a sloppy file as it comes and with its problems fixed.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 from gradio_client import Client
 from playwright.sync_api import Page, expect, sync_playwright
 
-from tests.journeys import studio_process
+from tests.journeys import sloppy, studio_process
 from tests.journeys.conftest import launch
 from tests.journeys.studio_process import wait_until
 
@@ -32,17 +33,32 @@ def main() -> None:
         try:
             browser = launch(playwright)
             page = browser.new_page(base_url=studio.url, viewport={"width": 1280, "height": 860})
+            photograph_repair(page, sloppy.write(Path(folder) / "support_mails.csv"), options.out)
             photograph(page, Client(studio.url, verbose=False), options.out)
             browser.close()
         finally:
             studio.stop()
 
 
+def photograph_repair(page: Page, file: Path, out: Path) -> None:
+    """A sloppy file's problems, and what one click leaves of them."""
+    page.goto("/")
+    page.locator("#data-file input[type=file]").set_input_files(file)
+    page.get_by_role("button", name="Use these columns").click()
+    page.get_by_role("button", name="Fix all").wait_for()
+    page.wait_for_timeout(4000)
+    page.screenshot(path=out / "6-sloppy.png")
+    page.get_by_role("button", name="Fix all").click()
+    page.get_by_role("button", name=re.compile("^Undo")).wait_for()
+    page.wait_for_timeout(4000)
+    page.screenshot(path=out / "7-fixed.png")
+
+
 def photograph(page: Page, client: Client, out: Path) -> None:
     """The five pictures, in the order in which a user sees the pages."""
     page.goto("/")
     page.get_by_role("button", name=re.compile("^Format:")).click()
-    expect(page.locator("#answer")).to_contain_text("kept aside")
+    expect(page.locator("#examples")).to_contain_text("Support ticket")
     page.wait_for_timeout(1500)
     page.screenshot(path=out / "1-data.png")
     page.get_by_role("link", name="Next: choose a model").click()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from storage.errors import printable
@@ -90,8 +90,15 @@ class Problem:
 
     def as_json(self, most_rows: int = MOST_ROWS) -> dict[str, Any]:
         """The finding as it is stored and returned by the endpoints."""
-        words = {"message": printable(self.message), "fix": printable(self.fix)}
-        return {**asdict(self), **words, "rows": self.rows[:most_rows], "count": len(self.rows)}
+        return {
+            "code": self.code,
+            "severity": self.severity,
+            "rows": self.rows[:most_rows],
+            "count": len(self.rows),
+            "message": printable(self.message),
+            "fix": printable(self.fix),
+            "fix_label": self.fix_label,
+        }
 
 
 def problem(code: str, severity: Severity, rows: Iterable[int], message: str, fix: str) -> Problem:

@@ -96,7 +96,7 @@ def _uploaded(studio: Studio, path: Path) -> str:
 def _import(studio: Studio, uploaded: str) -> dict[str, Any]:
     """What /add_dataset says."""
     with httpx.Client(base_url=studio.url, timeout=PATIENCE_SECONDS, trust_env=False) as client:
-        return dict(_called(client, "add_dataset", _file(uploaded), "Large", {}))
+        return dict(_called(client, "add_dataset", _file(uploaded), "Large"))
 
 
 def _file(uploaded: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from jobs.datasets import importing, publishing
+from jobs.datasets import importing, publishing, versions
 from jobs.datasets.child import Cancelled
 from jobs.datasets.importing import add_dataset, add_pasted, add_sample
 from jobs.datasets.records import ReadOptions
@@ -359,6 +359,13 @@ class TestOtherWaysIn:
         assert load_rows(second.id)[0]["messages"][0]["content"] == "We do!"
         assert load_rows(first.id)[0]["messages"][0]["content"] == "Do you ship to Norway?"
         assert importing.reread(second.id).rows == first.rows  # its own file came with it
+
+    def test_a_later_version_is_read_from_the_same_file(self, home: Path) -> None:
+        first = add_pasted(SHAPES["csv"], "Mails")
+        chat = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}]
+        later = versions.apply(first.id, {"kind": "add", "messages": chat})
+        assert importing.inspect_again(later.id).rows == importing.inspect_again(first.id).rows
+        assert importing.reread(later.id).rows == first.rows
 
     def test_the_hub_without_a_network_is_a_sentence(
         self, home: Path, monkeypatch: pytest.MonkeyPatch

@@ -36,8 +36,7 @@ def executor(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalExecu
 def waiting(executor: LocalExecutor) -> int:
     """Have a process wait, ready; its number."""
     executor.prepare()
-    until(waits)
-    (pid,) = processes_of_home(warm.OPTION)
+    (pid,) = until(lambda: waits() and processes_of_home(warm.OPTION))
     return pid
 
 
