@@ -24,6 +24,8 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 MAX_UPLOAD = "4gb"
+# Those used longest ago are forgotten; a tab that sleeps so long begins at the top of its page again.
+MOST_SESSIONS = 200
 WORKER_LOOK_SECONDS = 5
 # What everybody who opens the page has to know; GET /healthz tells it.
 notice: str | None = None
@@ -62,6 +64,8 @@ def _application() -> FastAPI:
     blocks.has_launched = True
     # It is switched off below; Gradio says so all the same, on the terminal of everybody who starts the studio.
     warnings.filterwarnings("ignore", message="SSR mode", category=UserWarning)
+    # Gradio keeps a copy of the whole page's description for every session, and each call of an endpoint is one.
+    blocks.state_session_capacity = MOST_SESSIONS
     application = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     routes.add(application)
     return gr.mount_gradio_app(

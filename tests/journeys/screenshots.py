@@ -58,7 +58,7 @@ def photograph(page: Page, client: Client, out: Path) -> None:
     """The five pictures, in the order in which a user sees the pages."""
     page.goto("/")
     page.get_by_role("button", name=re.compile("^Format:")).click()
-    expect(page.locator("#examples")).to_contain_text("Support ticket")
+    expect(page.locator("#examples")).to_contain_text("format.jsonl")
     page.wait_for_timeout(1500)
     page.screenshot(path=out / "1-data.png")
     page.get_by_role("link", name="Next: choose a model").click()
