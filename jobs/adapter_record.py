@@ -7,17 +7,20 @@ import json
 import math
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from storage import files, rebuilding
+from storage import adapters, files, lines, rebuilding
 from storage.adapters import Adapter
 from storage.errors import StudioError
 from storage.evaluations import Evaluation
 from storage.jobs import Job
+from storage.votes import Vote
 
 RECORD_FILE = "record.json"
 SCORECARDS_FOLDER = "scorecards"
+VOTES_FILE = "votes.jsonl"
 WEIGHTS_FILE = "adapter_model.safetensors"
 CONFIG_FILE = "adapter_config.json"
 FACTS_FILE = "tailor.json"
@@ -45,7 +48,7 @@ def described(folder: Path, job: Job, made: Mapping[str, Any], name: str) -> dic
     adapter_id = f"{job.id}-{job.attempt}"
     path = folder / RECORD_FILE
     try:
-        record = rebuilding.checked(Adapter, files.read_json(path))
+        record = _checked(path)
         if record["id"] == adapter_id:
             return record
     except (StudioError, OSError, TypeError):
@@ -60,9 +63,34 @@ def described(folder: Path, job: Job, made: Mapping[str, Any], name: str) -> dic
         "weights_sha256": files.sha256_of(folder / WEIGHTS_FILE),
         **{name: made[name] for name in MADE_BY_TRAINING},
         "created_at": time.time(),
+        "strength": 1.0,
     }
     files.write_json(path, record)
     return record
+
+
+def keep_strength(adapter_id: str, strength: float) -> Adapter:
+    """Keep how strongly an adapter answers, in the database and in its folder.
+
+    Raises StudioError for a strength outside of 0 to 1.5, and when there is no such adapter.
+    """
+    adapter = adapters.set_strength(adapter_id, strength)
+    folder = files.adapter_folder(adapter_id)
+    if folder.is_dir():
+        files.write_json(folder / RECORD_FILE, dataclasses.asdict(adapter))
+    return adapter
+
+
+def keep_vote(vote: Vote) -> None:
+    """Add a vote to its adapter's folder, whole and on the disk when this returns.
+
+    Raises StudioError when the folder is gone, DiskFull.
+    """
+    folder = files.adapter_folder(vote.adapter_id)
+    if not folder.is_dir():
+        raise StudioError("The adapter's files are gone.", "Choose another adapter.")
+    with files.locked("votes"):
+        lines.append(folder / VOTES_FILE, [dataclasses.asdict(vote)])
 
 
 def keep_scorecard(evaluation: Evaluation) -> None:
@@ -80,7 +108,7 @@ def of_folder(folder: Path) -> dict[str, Any]:
     """
     path = folder / RECORD_FILE
     if path.exists():
-        record = rebuilding.checked(Adapter, files.read_json(path))
+        record = _checked(path)
         if record["id"] != folder.name:
             raise StudioError(f"{RECORD_FILE} is of the adapter {record['id']}.")
         return record
@@ -90,6 +118,21 @@ def of_folder(folder: Path) -> dict[str, Any]:
 def scorecards_of(folder: Path) -> Iterator[Path]:
     """The files of an adapter's scorecards."""
     return (path for path in sorted((folder / SCORECARDS_FOLDER).glob("[!.]*.json")) if path.is_file())
+
+
+def votes_of(folder: Path) -> Iterator[dict[str, Any]]:
+    """The votes in an adapter's folder, each once; a line that a power cut has cut short is none."""
+    seen: set[str] = set()
+    for values in lines.read(folder / VOTES_FILE):
+        with suppress(StudioError):
+            vote = rebuilding.checked(Vote, values)
+            if vote["adapter_id"] == folder.name and vote["id"] not in seen:
+                seen.add(vote["id"])
+                yield vote
+
+
+def _checked(path: Path) -> dict[str, Any]:
+    return rebuilding.checked(Adapter, adapters.complete(files.read_json(path)))
 
 
 def _from_the_rest(folder: Path) -> dict[str, Any]:
@@ -121,6 +164,7 @@ def _from_the_rest(folder: Path) -> dict[str, Any]:
         "weights_sha256": files.sha256_of(weights),
         **{name: facts.get(name, value) for name, value in from_config.items()},
         "created_at": weights.stat().st_mtime,
+        "strength": 1.0,
     }
 
 
@@ -129,7 +173,7 @@ def _size_bytes(folder: Path) -> int:
     return sum(
         status.st_size
         for path, status in files.under(folder)
-        if path.name != RECORD_FILE and path.parent.name != SCORECARDS_FOLDER
+        if path.name not in (RECORD_FILE, VOTES_FILE) and path.parent.name != SCORECARDS_FOLDER
     )
 
 

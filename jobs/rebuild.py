@@ -33,13 +33,14 @@ class Counts:
     checkpoints: int = 0
     adapters: int = 0
     scorecards: int = 0
+    votes: int = 0
     problems: list[str] = field(default_factory=list)
 
     def sentence(self) -> str:
         """The counts for people, without the problems."""
         counted = [
             _counted(getattr(self, f"{noun}s"), noun)
-            for noun in ("dataset", "job", "metric", "checkpoint", "adapter", "scorecard")
+            for noun in ("dataset", "job", "metric", "checkpoint", "adapter", "scorecard", "vote")
         ]
         said = f"The database was made again from its folders: {', '.join(counted[:-1])} and {counted[-1]}."
         if self.problems:
@@ -100,17 +101,27 @@ def _dataset(folder: Path) -> dict[str, Any]:
 
 def _add_adapters(new: NewDatabase, counts: Counts) -> None:
     cards: list[dict[str, Any]] = []
+    votes: list[dict[str, Any]] = []
     for values in _in_order("adapters", adapter_record.of_folder, counts):
         if not _put(counts, f"adapters/{values['id']}", partial(new.add_adapter, values)):
             continue
         counts.adapters += 1
-        for path in adapter_record.scorecards_of(files.adapter_folder(values["id"])):
+        folder = files.adapter_folder(values["id"])
+        for path in adapter_record.scorecards_of(folder):
             card = _read(counts, path, _scorecard)
             cards += [card] if card else []
+        votes += _read(counts, folder / adapter_record.VOTES_FILE, _votes) or []
     for card in sorted(cards, key=lambda card: card["created_at"]):
         name = f"adapters/{card['adapter_id']}/scorecards/{card['id']}"
         if _put(counts, name, partial(new.add_scorecard, card)):
             counts.scorecards += 1
+    for vote in sorted(votes, key=lambda vote: vote["created_at"]):
+        if _put(counts, f"adapters/{vote['adapter_id']}/votes/{vote['id']}", partial(new.add_vote, vote)):
+            counts.votes += 1
+
+
+def _votes(path: Path) -> list[dict[str, Any]]:
+    return list(adapter_record.votes_of(path.parent))
 
 
 def _scorecard(path: Path) -> dict[str, Any]:

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 
 from storage import database
 from storage.errors import StudioError
 from storage.tables import AdapterRow
 
+# 0 is the base model, 1 the adapter as it was trained; beyond this answers fall apart.
+STRONGEST = 1.5
+
 
 @dataclass(frozen=True)
 class Adapter:
-    """One adapter: what it was trained from, how, and the hashes of both sets of weights."""
+    """One adapter: what it was trained from, how, and the hashes of both sets of weights.
+
+    `strength` is how much of its change it answers with, where nobody says otherwise.
+    """
 
     id: str
     name: str
@@ -33,6 +41,12 @@ class Adapter:
     best_step: int | None
     settings: dict[str, Any]
     created_at: float
+    strength: float = 1.0
+
+
+def complete(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of an adapter from before a strength was kept, with what they lack: it is as trained."""
+    return {"strength": 1.0, **values}
 
 
 def add(
@@ -53,6 +67,7 @@ def add(
     best_step: int | None,
     settings: dict[str, Any],
     created_at: float | None = None,
+    strength: float = 1.0,
 ) -> Adapter:
     """Remember an adapter whose folder has been published; added again, it stays as it is."""
     values = {**locals(), "created_at": time.time() if created_at is None else created_at}
@@ -83,7 +98,19 @@ def list_all(base_model_id: str | None = None) -> list[Adapter]:
         return [row.record(Adapter) for row in session.scalars(query)]
 
 
+def set_strength(id: str, strength: float) -> Adapter:
+    """Keep how strongly an adapter answers; `jobs.adapter_record.keep_strength` writes it into its folder too.
+
+    Raises StudioError for a strength outside of 0 to 1.5, and when there is no such adapter.
+    """
+    if not (math.isfinite(strength) and 0 <= strength <= STRONGEST):
+        raise StudioError(f"The strength is {strength}.", f"Give a number from 0 to {STRONGEST}.")
+    with database.session() as session:
+        session.execute(update(AdapterRow).where(AdapterRow.id == id).values(strength=strength))
+    return get(id)
+
+
 def remove(id: str) -> None:
-    """Forget an adapter with its scorecards; nothing happens when it is already gone."""
+    """Forget an adapter with its scorecards and votes; nothing happens when it is already gone."""
     with database.session() as session:
         session.execute(delete(AdapterRow).where(AdapterRow.id == id))

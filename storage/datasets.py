@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, exists, func, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from storage import database, files
@@ -220,9 +220,12 @@ def _ids(session: Session, family: str) -> list[str]:
 
 
 def _check_unneeded(session: Session, ids: list[str]) -> None:
-    waits = exists().where(JobRow.dataset_id.in_(ids), JobRow.status.in_(("queued", "running", "stopping")))
-    if session.scalar(select(waits)):
-        raise StudioError("A job still needs this dataset.", "Wait until it has finished, or stop it first.")
+    waits = JobRow.dataset_id.in_(ids) & JobRow.status.in_(("queued", "running", "stopping"))
+    name = session.scalar(select(JobRow.name).where(waits).limit(1))
+    if name is not None:
+        raise StudioError(
+            f"The job “{name}” still needs this dataset.", "Wait until it has finished, or stop it first."
+        )
 
 
 def _row(session: Session, id: str) -> DatasetRow:

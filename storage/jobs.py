@@ -12,7 +12,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from sqlalchemy import CursorResult, delete, func, or_, select, text
+from sqlalchemy import CursorResult, Select, delete, func, or_, select, text
 from sqlalchemy import update as update_rows
 from sqlalchemy.orm import Session
 
@@ -88,12 +88,14 @@ def add(
     settings: dict[str, Any] | None = None,
     request_key: str | None = None,
     needs_bytes: int | None = None,
+    id: str | None = None,
 ) -> Job:
     """Put a job in the queue; with a `request_key` that was used before, return the job it made then.
 
-    It is not claimed while the disk has less room than `needs_bytes`.
+    It is not claimed while the disk has less room than `needs_bytes`. Whoever has filled its run folder before
+    gives the `id` of that.
     """
-    id = files.new_id()
+    id = id or files.new_id()
     values: dict[str, Any] = {
         "id": id,
         "kind": kind,
@@ -134,11 +136,11 @@ def get(id: str) -> Job:
         return _row(session, id).record(Job)
 
 
-def list_all(kind: str | None = None, status: str | None = None, limit: int = 200) -> list[Job]:
-    """Jobs, newest first."""
-    query = select(JobRow).order_by(JobRow.number.desc()).limit(limit)
-    if kind is not None:
-        query = query.where(JobRow.kind == kind)
+def list_all(
+    kind: str | Collection[str] | None = None, status: str | None = None, limit: int = 200
+) -> list[Job]:
+    """Jobs of a kind, or of several, newest first."""
+    query = _of_kind(select(JobRow).order_by(JobRow.number.desc()).limit(limit), kind)
     if status is not None:
         query = query.where(JobRow.status == status)
     with database.reading() as session:
@@ -152,10 +154,17 @@ def under_way() -> list[Job]:
         return [row.record(Job) for row in session.scalars(query)]
 
 
-def count(status: str) -> int:
-    """How many jobs have this status."""
+def count(status: str, kind: str | Collection[str] | None = None) -> int:
+    """How many jobs have this status, all or those of a kind."""
+    query = _of_kind(select(func.count()).select_from(JobRow).where(JobRow.status == status), kind)
     with database.reading() as session:
-        return session.scalar(select(func.count()).select_from(JobRow).where(JobRow.status == status)) or 0
+        return session.scalar(query) or 0
+
+
+def _of_kind(query: Select[Any], kind: str | Collection[str] | None) -> Select[Any]:
+    if kind is None:
+        return query
+    return query.where(JobRow.kind.in_([kind] if isinstance(kind, str) else kind))
 
 
 def end_of_queue() -> Any:

@@ -17,7 +17,7 @@ from sqlalchemy import Engine, delete, insert, make_url, select, text
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
 from sqlalchemy.orm import Session
 
-from storage import config, database, datasets, failures, files, schema, sqlite_file
+from storage import adapters, config, database, datasets, failures, files, schema, sqlite_file
 from storage.adapters import Adapter
 from storage.datasets import Dataset, complete
 from storage.errors import StudioError
@@ -31,8 +31,10 @@ from storage.tables import (
     JobRow,
     MetricRow,
     Table,
+    VoteRow,
     WorkerRow,
 )
+from storage.votes import Vote
 
 Record = TypeVar("Record")
 # What SQLite keeps beside its file, and reads by its name.
@@ -57,11 +59,15 @@ class NewDatabase:
 
     def add_adapter(self, values: Mapping[str, Any]) -> None:
         """Put an adapter back; raises as `add_dataset`."""
-        self._put(AdapterRow, [checked(Adapter, values)])
+        self._put(AdapterRow, [checked(Adapter, adapters.complete(values))])
 
     def add_scorecard(self, values: Mapping[str, Any]) -> None:
         """Put a scorecard back, after its adapter; raises as `add_dataset`."""
         self._put(EvaluationRow, [checked(Evaluation, values)])
+
+    def add_vote(self, values: Mapping[str, Any]) -> None:
+        """Put a vote back, after its adapter; raises as `add_dataset`."""
+        self._put(VoteRow, [checked(Vote, values)])
 
     def add_job(
         self,

@@ -225,6 +225,7 @@ class AdapterRow(Table):
     best_step: Mapped[int | None]
     settings: Mapped[Json]
     created_at: Mapped[float]
+    strength: Mapped[float]
 
 
 class EvaluationRow(Table):
@@ -236,6 +237,27 @@ class EvaluationRow(Table):
     id: Mapped[str] = mapped_column(unique=True)
     adapter_id: Mapped[str] = mapped_column(ForeignKey("adapters.id", ondelete="CASCADE"))
     card: Mapped[Json]
+    created_at: Mapped[float]
+
+
+class VoteRow(Table):
+    """Which of two answers somebody found better without knowing whose they were."""
+
+    __tablename__ = "votes"
+    __table_args__ = (
+        Index("ix_votes_adapter_id_contest", "adapter_id", "contest"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[str] = mapped_column(unique=True)
+    adapter_id: Mapped[str] = mapped_column(ForeignKey("adapters.id", ondelete="CASCADE"))
+    contest: Mapped[str]
+    held_out_row: Mapped[int | None]
+    first: Mapped[str]
+    second: Mapped[str]
+    shown_left: Mapped[str]
+    winner: Mapped[str]
+    details: Mapped[Json]
     created_at: Mapped[float]
 
 

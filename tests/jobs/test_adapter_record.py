@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from jobs import adapter_record
-from storage import adapters, evaluations, files, jobs
+from storage import adapters, evaluations, files, jobs, lines, votes
 from storage.errors import StudioError
 from storage.jobs import Job
 
@@ -76,3 +77,56 @@ def test_a_record_of_another_adapter_is_refused(job: Job) -> None:
     files.publish_folder(draft(job), files.adapter_folder("copied"))
     with pytest.raises(StudioError, match="is of the adapter"):
         adapter_record.of_folder(files.adapter_folder("copied"))
+
+
+def published(job: Job) -> Path:
+    record = adapter_record.described(draft(job), job, MADE, "n")
+    adapters.add(**record)
+    folder = files.adapter_folder(record["id"])
+    files.publish_folder(draft(job), folder)
+    return folder
+
+
+def a_vote(folder: Path, id: str, winner: str = "first") -> votes.Vote:
+    return votes.Vote(id, folder.name, "base|adapted", None, "base", "adapted", "first", winner, {}, 1.0)
+
+
+def test_a_record_from_before_strengths_is_as_trained(job: Job) -> None:
+    folder = published(job)
+    record = files.read_json(folder / "record.json")
+    files.write_json(folder / "record.json", {name: record[name] for name in record if name != "strength"})
+    assert adapter_record.of_folder(folder) == record
+    assert adapter_record.described(folder, job, MADE, "another name") == record
+
+
+def test_a_kept_strength_lies_in_the_adapters_folder_too(job: Job) -> None:
+    folder = published(job)
+    before = adapter_record.of_folder(folder)
+    assert adapter_record.keep_strength(folder.name, 0.5).strength == 0.5
+    assert adapter_record.of_folder(folder) == {**before, "strength": 0.5}
+    (folder / "record.json").unlink()  # as of an adapter from before there were records
+    adapter_record.keep_strength(folder.name, 1.5)
+    assert adapter_record.of_folder(folder) == {**before, "strength": 1.5}
+
+
+def test_votes_lie_in_their_adapters_folder_each_once(job: Job) -> None:
+    folder = published(job)
+    size = adapter_record._size_bytes(folder)
+    assert list(adapter_record.votes_of(folder)) == []
+    for vote in (a_vote(folder, "v1"), a_vote(folder, "v2", "tie"), a_vote(folder, "v1", "second")):
+        adapter_record.keep_vote(vote)
+    with (folder / "votes.jsonl").open("ab") as file:
+        file.write(b'{"id": "v3", "adapt')
+    adapter_record.keep_vote(a_vote(folder, "v4"))
+    other = {**dataclasses.asdict(a_vote(folder, "v5")), "adapter_id": "other"}
+    lines.append(folder / "votes.jsonl", [other, {"id": "v6"}, 7])
+    found = list(adapter_record.votes_of(folder))
+    assert [(vote["id"], vote["winner"]) for vote in found] == [
+        ("v1", "first"),
+        ("v2", "tie"),
+        ("v4", "first"),
+    ]
+    assert votes.Vote(**found[1]) == a_vote(folder, "v2", "tie")
+    assert adapter_record._size_bytes(folder) == size
+    with pytest.raises(StudioError, match="files are gone"):
+        adapter_record.keep_vote(dataclasses.replace(a_vote(folder, "v7"), adapter_id="gone"))

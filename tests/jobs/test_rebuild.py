@@ -21,7 +21,18 @@ from jobs.datasets import importing
 from jobs.executors import processes
 from jobs.executors.base import Handle
 from jobs.executors.local import PROJECT_ROOT
-from storage import adapters, checkpoints, config, database, datasets, evaluations, files, jobs, metrics
+from storage import (
+    adapters,
+    checkpoints,
+    config,
+    database,
+    datasets,
+    evaluations,
+    files,
+    jobs,
+    metrics,
+    votes,
+)
 from storage.jobs import Job
 from tests.jobs.saving_jobs import MODULE
 from tests.jobs.waiting import at_step, ended, kill, processes_of_home, until
@@ -68,12 +79,31 @@ def snapshot() -> dict[str, Any]:
         "jobs": jobs.list_all(limit=10_000),
         "adapters": adapters.list_all(),
         "scorecards": [evaluations.latest(adapter.id) for adapter in adapters.list_all()],
+        "votes": [votes.list_of(adapter.id) for adapter in adapters.list_all()],
     }
     for job in shown["jobs"]:
         shown[f"metrics of {job.id}"] = sorted((m.step, m.name, m.value) for m in metrics.since(job.id, -1))
         states = [dataclasses.asdict(state) for state in checkpoints.list_of(job.id)]
         shown[f"checkpoints of {job.id}"] = [{**state, "id": None} for state in states]
     return shown
+
+
+def vote(adapter_id: str, winner: str) -> None:
+    """Vote as the page does: into the adapter's folder, then into the database."""
+    given = votes.Vote(
+        files.new_id(),
+        adapter_id,
+        "base|adapted",
+        3,
+        "base",
+        "adapted",
+        "second",
+        winner,
+        {"prompt": "?"},
+        time.time(),
+    )
+    adapter_record.keep_vote(given)
+    votes.add(**dataclasses.asdict(given))
 
 
 def lose_the_database() -> None:
@@ -98,6 +128,10 @@ def test_the_rebuilt_database_equals_the_lost_one(page: Path) -> None:
     for verdict in ("unclear", "better"):
         card = evaluations.add(adapters.list_all()[0].id, {"verdict": verdict, "score": 0.1})
         adapter_record.keep_scorecard(card)
+    strong, weak = adapters.list_all()
+    adapter_record.keep_strength(strong.id, 1.25)
+    for adapter, winner in ((strong, "first"), (weak, "tie"), (strong, "second")):
+        vote(adapter.id, winner)
     kill(worker_pid)
     until(lambda: not worker.worker_is_alive())
     submit("count")
@@ -119,11 +153,12 @@ def test_the_rebuilt_database_equals_the_lost_one(page: Path) -> None:
     assert values[20] == 1 / 20 + 1 and values[21] == 1 / 21 + 2 and len(values) == 45
     assert evaluations.latest(adapters.list_all()[0].id).card["verdict"] == "better"  # type: ignore[union-attr]
     assert (counts.datasets, counts.jobs, counts.adapters, counts.scorecards) == (2, 7, 2, 2)
+    assert counts.votes == 3 and adapters.get(strong.id).strength == 1.25
     assert counts.metrics == sum(len(before[name]) for name in before if name.startswith("metrics"))
     assert counts.problems == []
     assert counts.sentence().startswith(
         "The database was made again from its folders: 2 datasets, 7 jobs, "
-    ) and counts.sentence().endswith(" 2 adapters and 2 scorecards.")
+    ) and counts.sentence().endswith(" 2 adapters, 2 scorecards and 3 votes.")
     new = jobs.add("count", "new", "cpu")
     assert new.number > max(job.number for job in before["jobs"])
 
@@ -256,8 +291,8 @@ def test_from_the_command_line(page: Path) -> None:
     done = subprocess.run([*command, page], cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and done.stderr == ""
     assert done.stdout == (
-        "The database was made again from its folders: 1 dataset, 0 jobs, 0 metrics, 0 checkpoints, 0 adapters and "
-        "0 scorecards.\n"
+        "The database was made again from its folders: 1 dataset, 0 jobs, 0 metrics, 0 checkpoints, 0 adapters, "
+        "0 scorecards and 0 votes.\n"
     )
     missing = page / "nowhere"
     done = subprocess.run([*command, missing], cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=60)

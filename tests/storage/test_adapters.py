@@ -56,6 +56,17 @@ def test_an_unknown_adapter_is_explained(home: Path) -> None:
         adapters.get("nonesuch")
 
 
+def test_a_strength_is_kept_within_its_limits(home: Path) -> None:
+    assert add("bcdf").strength == 1.0
+    assert adapters.set_strength("bcdf", 0.7).strength == 0.7
+    for wrong in (-0.1, 1.6, float("nan")):
+        with pytest.raises(StudioError, match="strength is"):
+            adapters.set_strength("bcdf", wrong)
+    assert adapters.get("bcdf").strength == 0.7
+    with pytest.raises(StudioError, match="no adapter"):
+        adapters.set_strength("nonesuch", 1.0)
+
+
 def test_removing_takes_the_scorecards_along(home: Path) -> None:
     add("bcdf")
     evaluations.add("bcdf", {"verdict": "better"})

@@ -75,7 +75,7 @@ def test_every_connection_is_safe_and_patient(home: Path, pragma: str, value: in
 
 def test_describes_itself(home: Path) -> None:
     described = database.describe()
-    assert described["schema"] == "0004" and described["sqlite_version"] == sqlite3.sqlite_version
+    assert described["schema"] == "0005" and described["sqlite_version"] == sqlite3.sqlite_version
     assert described["url"] == f"sqlite:///{home}/studio.db"
 
 

@@ -58,6 +58,8 @@ def test_the_same_request_from_several_processes_makes_one_job(home: Path, child
 def test_lists_are_newest_first_and_filtered(home: Path) -> None:
     a, b, c = (jobs.add(kind, kind, "cpu") for kind in ("training", "fetch", "training"))
     assert [job.id for job in jobs.list_all()] == [c.id, b.id, a.id]
+    assert [job.id for job in jobs.list_all(("fetch", "training"))] == [c.id, b.id, a.id]
+    assert (jobs.count("queued"), jobs.count("queued", "fetch"), jobs.count("queued", ("none",))) == (3, 1, 0)
     assert [job.id for job in jobs.list_all(kind="training", limit=1)] == [c.id]
     jobs.request_stop(a.id)
     assert [job.id for job in jobs.list_all(status="stopped")] == [a.id]
