@@ -212,6 +212,16 @@ class ChatFormat:
         """The tokens from which an answer to `messages` is generated."""
         return self._encode(self.render(messages, add_generation_prompt=True))
 
+    def prompt_and_answer(self, messages: Sequence[Message], answer: str) -> tuple[list[int], int]:
+        """The tokens of a conversation that ends with `answer`, and how many of them are the answer's own.
+
+        Those are what training would learn: the answer's text and the end of its turn, and no blanks behind it.
+        """
+        texts = self._texts([*messages, {"role": "assistant", "content": answer}])
+        joined = self._joined(texts, [self._encode(text) for text in texts])
+        start, end = joined.spans[-1]
+        return joined.token_ids[:end], end - start
+
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of an answer, without special tokens."""
         text: str = self._tokenizer.decode(list(token_ids), skip_special_tokens=True)

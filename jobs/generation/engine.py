@@ -1,45 +1,50 @@
 """Answers from one base model and any number of adapters on it, all sides decoded together and streamed.
 
-The base model is loaded once. Rows of one batch go through different adapters (PEFT's mixed batch), so that
-sides differ by their adapter's weights and by nothing else. PEFT mixes no DoRA adapters: the rows of each one
-are a batch of their own, a token at a time beside the others.
+The base model is loaded once. Every row of a batch goes through adapters of its own, at strengths of its own, so
+that sides differ by their weights and by nothing else.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
-from peft.tuners.lora import LoraLayer
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from jobs.base_models.weights import weights_sha256
+from jobs.generation.adapter_files import WEIGHTS_FILE, Change, read_changes
 from jobs.generation.base import load_base
 from jobs.generation.chat import ChatFormat
-from jobs.generation.dora import Lengths, load_lengths, set_strength
+from jobs.generation.constrained import Grammar, Held, hold_all
+from jobs.generation.fast import FastModel
+from jobs.generation.plain import PlainModel
+from jobs.training.lean_model import unsupported
 from storage import files
 from storage.errors import StudioError
 
-BASE_ROWS = "__base__"  # PEFT's name for rows that no adapter touches
-WEIGHTS_FILE = "adapter_model.safetensors"
 SHORT_HASH = 8
 UNFINISHED_CHARACTER = "\ufffd"
 
 
 @dataclass(frozen=True)
 class Request:
-    """One conversation to answer; without `adapter_id` the base model answers."""
+    """One conversation to answer.
+
+    Attributes:
+        adapters: strength by the name of a loaded adapter; {} is the base model, several are a blend (the sum of
+            their changes).
+        schema: a JSON schema that the answer has to follow.
+        max_new_tokens: of this answer, where they are fewer than the batch's.
+    """
 
     side_label: str
-    adapter_id: str | None
+    adapters: Mapping[str, float]
     messages: Sequence[Mapping[str, str]]
+    schema: Mapping[str, Any] | None = None
+    max_new_tokens: int | None = None
 
 
 @dataclass(frozen=True)
@@ -59,14 +64,41 @@ class Delta:
     finish_reason: str
 
 
+@dataclass(frozen=True)
+class Continuation:
+    """An answer that is given, whose likelihood is asked; `adapters` as in `Request`."""
+
+    adapters: Mapping[str, float]
+    messages: Sequence[Mapping[str, str]]
+    answer: str
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """How likely weights find an answer, over its `tokens`, the end of its turn included.
+
+    Attributes:
+        nats: summed negative log-likelihood.
+        divergence: summed KL(base ‖ these weights) of what comes next at the same places; 0 of the base itself.
+    """
+
+    tokens: int
+    nats: float
+    divergence: float
+
+
+@dataclass
 class _Row:
     """One answer while it grows."""
 
-    def __init__(self, index: int, request: Request, prompt_ids: list[int]) -> None:
-        self.index, self.request, self.prompt_ids = index, request, prompt_ids
-        self.token_ids: list[int] = []
-        self.shown = ""
-        self.finish_reason = ""
+    index: int
+    request: Request
+    prompt_ids: list[int]
+    most_tokens: int
+    held: Held | None = None
+    token_ids: list[int] = field(default_factory=list)
+    shown: str = ""
+    finish_reason: str = ""
 
     def delta(self, chat: ChatFormat) -> Delta:
         """The text since the last one; bytes of an unfinished character wait for their rest."""
@@ -87,27 +119,13 @@ class _Row:
 
 
 @dataclass
-class _Batch:
-    """Rows that go through the model together, and what it keeps of their tokens (`cache`).
+class _Adapter:
+    """One that is loaded, and on which of the two paths it has been put."""
 
-    `token_ids` (rows, new tokens) are still to be read, `mask` (rows, all tokens) is 0 on what fills up a
-    prompt in front. `dora` is the one DoRA adapter of all rows, or None.
-    """
-
-    rows: list[_Row]
-    token_ids: Tensor
-    mask: Tensor
-    dora: str | None
-    cache: Any = None
-
-    def go_on(self, chosen: Sequence[int]) -> None:
-        """Read the `chosen` tokens next; answers that are done leave, so that others do not wait for them."""
-        going = [i for i, row in enumerate(self.rows) if not row.finish_reason]
-        if 0 < len(going) < len(self.rows):
-            self.cache.batch_select_indices(torch.tensor(going, device=self.mask.device))
-        self.rows = [self.rows[i] for i in going]
-        self.token_ids = torch.tensor([[chosen[i]] for i in going], device=self.mask.device)
-        self.mask = torch.cat([self.mask[going], self.mask.new_ones(len(going), 1)], dim=1)
+    sha256: str
+    changes: Mapping[str, Change]
+    fast: bool = False
+    plain: bool = False
 
 
 class Engine:
@@ -117,48 +135,60 @@ class Engine:
         self._folder = Path(folder)
         self._device = device
         self.chat = ChatFormat.load(self._folder)
-        self._model: Any = load_base(self._folder, device, precision)
-        self._context_tokens = getattr(self._model.config, "max_position_embeddings", None) or 1 << 30
-        self._adapter_hashes: dict[str, str] = {}
-        self._lengths: dict[str, list[Lengths]] = {}  # of the DoRA adapters
+        base: Any = load_base(self._folder, device, precision)
+        self._context_tokens = getattr(base.config, "max_position_embeddings", None) or 1 << 30
+        # Why this model answers on the plain path; None: on the fast one.
+        self.plain_because = _plain_because(base, precision, self._context_tokens)
+        self._fast = FastModel(base, device) if self.plain_because is None else None
+        self._plain = PlainModel(base)
+        self._adapters: dict[str, _Adapter] = {}
+        self._grammar: Grammar | None = None
 
-    def load_adapter(self, adapter_id: str, folder: Path) -> None:
-        """Put a PEFT LoRA or DoRA folder on the base model under the name `adapter_id`; loaded ones stay.
+    def load_adapter(self, name: str, folder: Path) -> None:
+        """Put a PEFT LoRA or DoRA folder on the base model under a name; loaded ones stay.
 
         Raises:
             StudioError: the folder is unreadable, or its matrices do not fit this base model.
         """
-        if adapter_id in self._adapter_hashes:
+        if name in self._adapters:
             return
         folder = Path(folder)
-        self._check_fits(folder)
-        if isinstance(self._model, PeftModel):
-            self._model.load_adapter(str(folder), adapter_name=adapter_id, autocast_adapter_dtype=False)
+        changes = read_changes(folder, self._plain.modules(), self._folder.name)
+        adapter = _Adapter(files.sha256_of(folder / WEIGHTS_FILE), changes)
+        if self._fast is not None and self._fast.takes(changes):
+            self._fast.put(name, changes)
+            adapter.fast = True
         else:
-            # In the base's number format, as in training: what was measured there is what answers here.
-            self._model = PeftModel.from_pretrained(
-                self._model, str(folder), adapter_name=adapter_id, autocast_adapter_dtype=False
-            )
-        self._model.eval()
-        if lengths := load_lengths(self._model, adapter_id, folder / WEIGHTS_FILE):
-            self._lengths[adapter_id] = lengths
-        self._adapter_hashes[adapter_id] = files.sha256_of(folder / WEIGHTS_FILE)
+            self._plain.put(name, changes)
+            adapter.plain = True
+        self._adapters[name] = adapter
 
-    def unload_adapter(self, adapter_id: str) -> None:
+    def unload_adapter(self, name: str) -> None:
         """Take an adapter off and free its memory; an unknown one changes nothing."""
-        if self._adapter_hashes.pop(adapter_id, None) is None:
-            return
-        self._lengths.pop(adapter_id, None)
-        if self._adapter_hashes:
-            self._model.set_adapter(next(iter(self._adapter_hashes)))
-            self._model.delete_adapter(adapter_id)
-        else:
-            self._model = self._model.unload()
+        adapter = self._adapters.pop(name, None)
+        if adapter is not None and adapter.plain:
+            self._plain.remove(name)
+        if adapter is not None and adapter.fast and self._fast is not None:
+            self._fast.remove(name)
 
-    def weights_of(self, adapter_id: str | None) -> str:
+    def _model_for(self, shares: Iterable[Mapping[str, float]]) -> FastModel | PlainModel:
+        """The fast path, unless an adapter that it cannot compute takes part."""
+        names = dict.fromkeys(name for row in shares for name in row)
+        if self._fast is not None and all(self._adapters[name].fast for name in names):
+            return self._fast
+        self._put_on_plain(names)
+        return self._plain
+
+    def _put_on_plain(self, names: Iterable[str]) -> None:
+        for name in names:
+            if not self._adapters[name].plain:
+                self._plain.put(name, self._adapters[name].changes)
+                self._adapters[name].plain = True
+
+    def weights_of(self, name: str | None) -> str:
         """Short hash of the weights that answer: "3f9a12cd" (base), "3f9a12cd+c21e00aa" (adapted)."""
         base = weights_sha256(self._folder)[:SHORT_HASH]
-        return base if adapter_id is None else f"{base}+{self._adapter_hashes[adapter_id][:SHORT_HASH]}"
+        return base if name is None else f"{base}+{self._adapters[name].sha256[:SHORT_HASH]}"
 
     @torch.inference_mode()
     def generate(
@@ -167,7 +197,6 @@ class Engine:
         max_new_tokens: int = 256,
         temperature: float = 0.0,
         seed: int = 0,
-        strength: float = 1.0,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> Iterator[list[Delta]]:
         """Answer all requests side by side, a list of deltas for every token step.
@@ -176,136 +205,129 @@ class Engine:
         and uses it for all rows (Gumbel-max), so that equal weights give equal answers side by side.
 
         Raises:
-            StudioError: a prompt leaves no room in the model's context, or the device runs out of memory.
+            StudioError: a prompt leaves no room in the model's context, an answer cannot be held to its schema,
+                or the device runs out of memory.
         """
-        rows = [_Row(i, request, self._prompt_ids(request)) for i, request in enumerate(requests)]
+        rows = [
+            _Row(
+                i,
+                request,
+                self._prompt_ids(request.messages),
+                request.max_new_tokens or max_new_tokens,
+                None if request.schema is None else self._held(request.schema),
+            )
+            for i, request in enumerate(requests)
+        ]
+        if not rows:
+            return
+        model = self._model_for([row.request.adapters for row in rows])
+        longest = max(len(row.prompt_ids) + row.most_tokens for row in rows)
+        together = model.most_rows(min(longest, self._context_tokens))
+        for first in range(0, len(rows), together):
+            yield from self._answer(model, rows[first : first + together], temperature, seed, should_stop)
+
+    def _answer(
+        self,
+        model: FastModel | PlainModel,
+        rows: list[_Row],
+        temperature: float,
+        seed: int,
+        should_stop: Callable[[], bool],
+    ) -> Iterator[list[Delta]]:
+        """The answers of rows that fit into memory together."""
         noise = torch.Generator().manual_seed(seed)
-        batches = self._batches(rows)
-        while batches:
-            logits = torch.cat([self._forward(batch, strength) for batch in batches])
+        shares = [row.request.adapters for row in rows]
+        batch = model.begin([row.prompt_ids for row in rows], shares, max(row.most_tokens for row in rows))
+        while True:
+            logits = self._read(batch, len(rows))
+            hold_all([row.held for row in rows], logits)
             chosen = _choose(logits, temperature, noise).tolist()
             stopped = should_stop()
-            stepped = [row for batch in batches for row in batch.rows]
-            for row, token_id in zip(stepped, chosen, strict=True):
-                self._take(row, token_id, max_new_tokens, stopped)
-            yield [row.delta(self.chat) for row in sorted(stepped, key=lambda row: row.index)]
-            for batch in batches:
-                ours, chosen = chosen[: len(batch.rows)], chosen[len(batch.rows) :]
-                batch.go_on(ours)
-            batches = [batch for batch in batches if batch.rows]
+            for row, token_id in zip(rows, chosen, strict=True):
+                self._take(row, token_id, stopped)
+            yield [row.delta(self.chat) for row in rows]
+            going = [i for i, row in enumerate(rows) if not row.finish_reason]
+            if not going:
+                return
+            batch.go_on(going, [chosen[i] for i in going])
+            rows = [rows[i] for i in going]
 
-    def _take(self, row: _Row, token_id: int, max_new_tokens: int, stopped: bool) -> None:
+    @torch.inference_mode()
+    def likelihoods(
+        self, continuations: Sequence[Continuation], should_stop: Callable[[], bool] = lambda: False
+    ) -> list[Likelihood]:
+        """How likely each answer is, in the order given.
+
+        Raises:
+            StudioError: it was stopped, or a conversation is longer than the model's context.
+        """
+        found = []
+        for one in continuations:
+            if should_stop():
+                raise StudioError("The measuring was stopped.", "Start it again when you want its result.")
+            found.append(self._likelihood(one))
+        return found
+
+    def _likelihood(self, one: Continuation) -> Likelihood:
+        token_ids, answer = self.chat.prompt_and_answer(one.messages, one.answer)
+        self._check_fits_context(len(token_ids))
+        shares = [one.adapters, {}] if one.adapters else [{}]
+        targets, nats, divergence = token_ids[-answer:], 0.0, 0.0
+        for logits in self._model_for(shares).scores(token_ids[:-1], shares, answer):
+            scores = logits.float().log_softmax(dim=-1)
+            some, targets = targets[: scores.shape[1]], targets[scores.shape[1] :]
+            taken = scores[0].gather(1, torch.tensor(some, device=scores.device)[:, None])
+            nats -= float(taken.double().sum())
+            if one.adapters:
+                divergence += float((scores[1].exp() * (scores[1] - scores[0])).sum(dim=-1).double().sum())
+        return Likelihood(answer, nats, max(0.0, divergence))
+
+    def _held(self, schema: Mapping[str, Any]) -> Held:
+        if self._grammar is None:
+            vocabulary = self._plain.base.get_output_embeddings().weight.shape[0]
+            self._grammar = Grammar(self._folder, vocabulary, self.chat.stop_ids)
+        return self._grammar.held(schema)
+
+    def _read(self, batch: Any, rows: int) -> Tensor:
+        try:
+            logits: Tensor = batch.read()
+        except torch.OutOfMemoryError as error:
+            raise StudioError(
+                f"The device {self._device} has too little memory for {rows} answers at once.",
+                "Compare fewer sides, shorten the prompt, or choose a smaller base model.",
+            ) from error
+        return logits
+
+    def _take(self, row: _Row, token_id: int, stopped: bool) -> None:
         if token_id in self.chat.stop_ids:
             row.finish_reason = "stop"
             return
         row.token_ids.append(token_id)
+        if row.held is not None:
+            row.held.take(token_id)
         length = len(row.prompt_ids) + len(row.token_ids)
-        if len(row.token_ids) >= max_new_tokens or length >= self._context_tokens:
+        if len(row.token_ids) >= row.most_tokens or length >= self._context_tokens:
             row.finish_reason = "length"
         elif stopped:
             row.finish_reason = "stopped"
 
-    def _prompt_ids(self, request: Request) -> list[int]:
-        prompt_ids = self.chat.prompt_ids(request.messages)
-        if len(prompt_ids) >= self._context_tokens:
-            raise StudioError(
-                f"The prompt has {len(prompt_ids):,} tokens.",
-                f"Shorten it: this model reads at most {self._context_tokens:,}.",
-            )
+    def _prompt_ids(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        prompt_ids = self.chat.prompt_ids(messages)
+        self._check_fits_context(len(prompt_ids) + 1)
         return prompt_ids
 
-    def _batches(self, rows: Sequence[_Row]) -> list[_Batch]:
-        """The rows that can go through the model together; padded in front, so that answers start together."""
-        by_dora: dict[str | None, list[_Row]] = {}
-        for row in rows:
-            adapter_id = row.request.adapter_id
-            by_dora.setdefault(adapter_id if adapter_id in self._lengths else None, []).append(row)
-        batches = []
-        for dora, together in by_dora.items():
-            longest = max(len(row.prompt_ids) for row in together)
-            fill = [longest - len(row.prompt_ids) for row in together]
-            pairs = list(zip(fill, together, strict=True))
-            ids = [[self.chat.pad_id] * count + row.prompt_ids for count, row in pairs]
-            mask = [[0] * count + [1] * len(row.prompt_ids) for count, row in pairs]
-            token_ids, seen = (torch.tensor(values, device=self._device) for values in (ids, mask))
-            batches.append(_Batch(together, token_ids, seen, dora))
-        return batches
-
-    def _forward(self, batch: _Batch, strength: float) -> Tensor:
-        """Logits of the last position, (rows, vocabulary) in fp32; the batch's cache grows."""
-        positions = (batch.mask.cumsum(dim=1) - 1).clamp(min=0)[:, -batch.token_ids.shape[1] :]
-        mixed = {}
-        if batch.dora is not None:
-            self._model.set_adapter(batch.dora)
-        elif isinstance(self._model, PeftModel):
-            mixed = {"adapter_names": [row.request.adapter_id or BASE_ROWS for row in batch.rows]}
-        try:
-            with self._scaled(strength):
-                output = self._model(
-                    input_ids=batch.token_ids,
-                    attention_mask=batch.mask,
-                    position_ids=positions,
-                    past_key_values=batch.cache,
-                    use_cache=True,
-                    logits_to_keep=1,
-                    **mixed,
-                )
-        except torch.OutOfMemoryError as error:
+    def _check_fits_context(self, tokens: int) -> None:
+        if tokens > self._context_tokens:
             raise StudioError(
-                f"The device {self._device} has too little memory for {len(batch.rows)} answers at once.",
-                "Compare fewer sides, shorten the prompt, or choose a smaller base model.",
-            ) from error
-        batch.cache = output.past_key_values
-        logits: Tensor = output.logits[:, -1]
-        return logits.float()
+                f"The prompt has {tokens - 1:,} tokens.",
+                f"Shorten it: this model reads at most {self._context_tokens:,}.",
+            )
 
-    @contextmanager
-    def _scaled(self, strength: float) -> Iterator[None]:
-        """All adapters at `strength` times their own change."""
-        if strength == 1.0:
-            yield
-            return
-        try:
-            self._set_strength(strength)
-            yield
-        finally:
-            self._set_strength(1.0)
 
-    def _set_strength(self, strength: float) -> None:
-        for module in self._model.modules():
-            if isinstance(module, LoraLayer):
-                for name in self._adapter_hashes:
-                    module.set_scale(name, strength)
-        for lengths in self._lengths.values():
-            set_strength(lengths, strength)
-
-    def _check_fits(self, folder: Path) -> None:
-        """Compare the adapter's matrices with the base model's, which PEFT would only do half-way through."""
-        base = self._model.get_base_model() if isinstance(self._model, PeftModel) else self._model
-        try:
-            made_for = json.loads((folder / "adapter_config.json").read_text()).get("base_model_name_or_path")
-            with safe_open(folder / WEIGHTS_FILE, framework="pt") as weights:
-                shapes = {name: list(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118
-        except (OSError, ValueError, SafetensorError) as error:
-            raise StudioError(
-                f"The adapter in {folder.name} cannot be read: {error}",
-                "Train it again, or choose another one.",
-            ) from error
-        modules = {name.replace(".base_layer", ""): module for name, module in base.named_modules()}
-        for name, shape in shapes.items():
-            path, _, kind = name.removeprefix("base_model.model.").rpartition(".lora_")
-            # A is (rank, in), B is (out, rank), DoRA's lengths are (out,); anything else is neither.
-            of_rows = ("out_features", "nf")
-            wanted = {"A.weight": ("in_features", "nx"), "B.weight": of_rows, "magnitude_vector": of_rows}
-            size = shape[-1] if kind == "A.weight" else shape[0]
-            if size not in [
-                getattr(modules.get(path), attribute, None) for attribute in wanted.get(kind, ())
-            ]:
-                raise StudioError(
-                    f"This adapter was made for {made_for or 'another model'}, not for {self._folder.name}:"
-                    f" its matrix {name} does not fit.",
-                    "Choose an adapter that was trained on this base model.",
-                )
+def _plain_because(base: Any, precision: str, context_tokens: int) -> str | None:
+    if precision == "nf4":
+        return "its weights are in 4 bits"
+    return unsupported(base, [], context_tokens)
 
 
 def _choose(logits: Tensor, temperature: float, noise: torch.Generator) -> Tensor:

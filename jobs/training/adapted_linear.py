@@ -7,7 +7,8 @@ up) share one such matrix, and all adapters trained side by side share it too.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +20,9 @@ from jobs.training.optimizer import AdapterWeights
 # Rows start on 16 bytes, which the fastest kernels ask for; on 128 where memory is no matter: a Qwen3-0.6B shape
 # then trained 16 % faster on an H100.
 COLUMNS_MULTIPLE, COLUMNS_MULTIPLE_GPU = 8, 64
+
+# Writes gains ⊙ Ax behind x, from x in the first columns of (tokens, in + rank), A (rank, in), gains (tokens, rank).
+Narrow = Callable[[Tensor, Tensor, Tensor], None]
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ class AdaptedLinear:
         first_layer: int,
         like: Tensor,
         in_4_bits: bool = False,
+        columns: int = 0,
     ) -> None:
         """An empty stack of `sizes` (layers, outputs, inputs) in the format and on the device of `like`.
 
@@ -64,13 +69,16 @@ class AdaptedLinear:
             adapters: how many are trained side by side; the tokens of each follow those of the one before.
             first_layer: the lowest decoder layer that is adapted.
             in_4_bits: keep the frozen part packed, and unpack it for every product.
+            columns: the least room for adapters, whatever the parts need.
         """
         self.layers, self.outputs, self.inputs = sizes
         used = max((part.columns.stop for part in parts), default=0)
+        used = max(used, columns)
         multiple = COLUMNS_MULTIPLE_GPU if like.is_cuda and not in_4_bits else COLUMNS_MULTIPLE
         self.rank = -(-used // multiple) * multiple
         self.first_layer = first_layer
-        self.off = False
+        self.off = self._bare = False
+        self._narrow: Narrow | None = None
         self._in_4_bits = in_4_bits
         self._packed: list[list[Packed]] = []
         whole = (self.outputs + self.rank, self.inputs + self.rank)
@@ -82,8 +90,10 @@ class AdaptedLinear:
             self._a = like.new_zeros(self.layers, self.rank, self.inputs)
             self._b = like.new_zeros(self.layers, self.outputs, self.rank)
         self._bias: Tensor | None = None
-        self._d_a = like.new_zeros(self.layers, self.rank, self.inputs)
-        self._d_b = like.new_zeros(self.layers, self.outputs, self.rank)
+        # Where nothing is trained there are no gradients.
+        learning = self.layers if parts else 0
+        self._d_a = like.new_zeros(learning, self.rank, self.inputs)
+        self._d_b = like.new_zeros(learning, self.outputs, self.rank)
         self._parts = list(parts)
         self._mask = _own_columns(parts, adapters, self.rank, like) if adapters > 1 and parts else None
 
@@ -120,6 +130,9 @@ class AdaptedLinear:
     def forward(self, layer: int, wide: Tensor) -> Tensor:
         """y (tokens, out) from x in the first columns of `wide` (tokens, in + rank), whose rest is filled."""
         matrix = self._of(layer)
+        if self._bare:
+            bare, weight = wide[:, : self.inputs], matrix[: self.outputs, : self.inputs]
+            return bare @ weight.T if self._bias is None else torch.addmm(self._bias[layer], bare, weight.T)
         self.fill_forward(layer, wide)
         if self._bias is not None:
             return torch.addmm(self._bias[layer], wide, matrix[: self.outputs].T)
@@ -129,6 +142,8 @@ class AdaptedLinear:
         """Write s·Ax behind x; nothing while the adapters are off."""
         if self.off:
             wide[:, self.inputs :] = 0
+        elif self.rank and self._narrow is not None and self._mask is not None:
+            self._narrow(wide, self._a[layer], self._mask[:, 0])
         elif self.rank:
             down = wide[:, self.inputs :]
             torch.mm(wide[:, : self.inputs], self._a[layer].T, out=down)
@@ -148,6 +163,57 @@ class AdaptedLinear:
             torch.mm(d_down.T, wide[:, : self.inputs], out=self._d_a[layer])
             torch.mm(d_y.T, wide[:, self.inputs :], out=self._d_b[layer])
         return d_wide @ self._of(layer)[:, : self.inputs] if through else None
+
+    # -- answering -------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def taking(self, gains: Tensor | None, narrow: Narrow | None = None) -> Iterator[None]:
+        """Meanwhile `forward` lets every token pass through the columns by its own `gains` (tokens, rank).
+
+        Args:
+            gains: None takes nothing: the base model's product, as fast as without adapters.
+            narrow: computes gains ⊙ s·Ax, where something faster than a large product is known.
+        """
+        before = self._mask, self._bare, self._narrow
+        self._mask = self._mask if gains is None else gains[:, None]
+        self._bare, self._narrow = gains is None, narrow
+        try:
+            yield
+        finally:
+            self._mask, self._bare, self._narrow = before
+
+    def gains(self, shares: Tensor) -> Tensor:
+        """(rows, rank) for rows that take `shares` (rows, adapters) of the adapters that are trained here."""
+        own = _own_columns(self._parts, shares.shape[1], self.rank, self._matrix)
+        return shares.to(own) @ own[:, 0]
+
+    def of(self, layer: int) -> tuple[Tensor, Tensor | None]:
+        """The matrix (out + rank, in + rank) and the bias (out,) of a layer that is not packed."""
+        assert not self._in_4_bits
+        return self._matrix[layer], None if self._bias is None else self._bias[layer]
+
+    @torch.no_grad()
+    def write(self, layer: int, rows: slice, columns: slice, a: Tensor, b: Tensor) -> None:
+        """Lay s·A (rank, in) and B (rows, rank) of one layer into free columns."""
+        self._a[layer, columns] = a.to(self._a)
+        self._b[layer, rows, columns] = b.to(self._b)
+
+    @torch.no_grad()
+    def erase(self, columns: slice) -> None:
+        """Free columns."""
+        self._a[:, columns] = 0
+        self._b[:, :, columns] = 0
+
+    @torch.no_grad()
+    def widen(self, rank: int) -> None:
+        """Make room for adapters of `rank` columns in all; what views the frozen weights has to be told."""
+        rank = -(-rank // COLUMNS_MULTIPLE) * COLUMNS_MULTIPLE
+        assert not self._in_4_bits and not self._parts and rank >= self.rank
+        matrix = self._matrix.new_zeros(self.layers, self.outputs + rank, self.inputs + rank)
+        matrix[:, : self.outputs + self.rank, : self.inputs + self.rank] = self._matrix
+        self.rank, self._matrix = rank, matrix
+        self._a = matrix[:, self.outputs :, : self.inputs]
+        self._b = matrix[:, : self.outputs, self.inputs :]
 
     def _of(self, layer: int) -> Tensor:
         """The whole matrix (out + rank, in + rank) of a layer."""

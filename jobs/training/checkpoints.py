@@ -29,12 +29,23 @@ def save_adapter(folder: Path, config: Any, weights: Mapping[str, Tensor]) -> No
         weights: by parameter name as in the `PeftModel`, of an adapter called "default".
     """
     files.make_lasting(folder)
+    files.write_text(folder / CONFIG_FILE, config_text(config))
+    files.write_bytes(folder / WEIGHTS_FILE, weights_bytes(weights))
+
+
+def config_text(config: Any) -> str:
+    """adapter_config.json of a `LoraConfig`."""
     described = {**config.to_dict(), "inference_mode": True}
     # PEFT keeps names in sets; sorted, the same adapter is the same file.
     described = {name: sorted(v) if isinstance(v, set) else v for name, v in described.items()}
-    files.write_text(folder / CONFIG_FILE, json.dumps(described, indent=2, sort_keys=True))
+    return json.dumps(described, indent=2, sort_keys=True)
+
+
+def weights_bytes(weights: Mapping[str, Tensor]) -> bytes:
+    """adapter_model.safetensors of weights named as in `save_adapter`."""
     named = {saved_name(name): value.detach().cpu().contiguous() for name, value in weights.items()}
-    files.write_bytes(folder / WEIGHTS_FILE, safetensors.torch.save(named, metadata={"format": "pt"}))
+    data: bytes = safetensors.torch.save(named, metadata={"format": "pt"})
+    return data
 
 
 @dataclass

@@ -13,6 +13,8 @@ import numpy as np
 from jobs.training.examples import Example
 from storage.errors import StudioError
 
+# Settings that came after the first checkpoints, by what a run without them did; None changes no run at all.
+CAME_LATER: dict[str, Any] = {"train_share": 1.0, "scorecard": None}
 SETTINGS, STEPS = "the settings", "the order of the steps"
 
 
@@ -26,7 +28,7 @@ def fingerprint(
     """The SHA-256 of each part of a run, by the words that name the part.
 
     Args:
-        settings: plain JSON.
+        settings: plain JSON, with those of the training under "settings".
         plan: the rows of each step.
         base_model: hashes of what it is made of, by name ("weights", "config.json").
     """
@@ -34,7 +36,7 @@ def fingerprint(
         **{f"the base model's {name}": _sha256(value) for name, value in base_model.items()},
         "the examples": _sha256_of(examples),
         "the held-out examples": _sha256_of(held_out),
-        SETTINGS: _sha256(json.dumps(settings, sort_keys=True)),
+        SETTINGS: _sha256(json.dumps(_as_before(settings), sort_keys=True)),
         STEPS: _sha256(json.dumps(plan)),
     }
 
@@ -56,6 +58,16 @@ def refuse_another_run(step: int, found: Mapping[str, str], own: Mapping[str, st
             " saved.",
             "Put back what was changed and start it again, or start a new run.",
         )
+
+
+def _as_before(described: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the settings that change nothing, so that an older checkpoint still is of the same run."""
+    settings = {
+        name: value
+        for name, value in described.get("settings", {}).items()
+        if name not in CAME_LATER or CAME_LATER[name] not in (None, value)
+    }
+    return {**described, "settings": settings}
 
 
 def _sha256(text: str) -> str:

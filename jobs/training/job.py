@@ -10,14 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from jobs.base_models import catalogue, shapes, weights
 from jobs.base_models.fetching import ensure
 from jobs.datasets import tokens
+from jobs.generation.chat import ChatFormat
 from jobs.progress import Progress
+from jobs.training import film_prompts
 from jobs.training.checkpoints import save_adapter
 from jobs.training.engine import Engine, engine_for
 from jobs.training.examples import Example, LeftOut, shortened, token_lengths
+from jobs.training.film import Film
 from jobs.training.folders import ADAPTER_FOLDER, STATES_FOLDER
+from jobs.training.looks import Looks
 from jobs.training.loop import TrainingResult, train
 from jobs.training.model import adapted_model, adapter_names
 from jobs.training.reading import examples_of, split
@@ -65,6 +71,15 @@ def run(spec: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     attempt_folder = files.attempt_folder(spec["job_id"], spec["attempt"])
     folder, states = attempt_folder / ADAPTER_FOLDER, attempt_folder / STATES_FOLDER
     adopt_states(states, _earlier_states(spec["job_id"], spec["attempt"]), progress)
+    run_folder = files.run_folder(spec["job_id"])
+    looks = Looks(run_folder, progress)
+    prompts = film_prompts.chosen(spec["dataset_id"])
+    film = Film(run_folder, prompts, ChatFormat.load(base_folder), engine, progress)
+
+    def seen(step: int, trial: int, values: Mapping[str, Tensor]) -> None:
+        looks.keep(step, model.peft_config[names[trial]], values)
+        film.seen(step, trial)
+
     result = train(
         engine,
         rows.train,
@@ -75,6 +90,7 @@ def run(spec: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         trials=tried,
         state_folder=states,
         base_model={"weights": base_sha256, "config.json": files.sha256_of(base_folder / "config.json")},
+        seen=seen,
     )
     adapter = None
     if result.best_trial is not None:
@@ -101,7 +117,7 @@ def _rows(spec: Mapping[str, Any], asked: TrainingSettings, base_folder: Path, p
     for rank in (spec["rank"], *asked.try_ranks):
         check_rank(rank, shape)
     found = _tokens(spec["dataset_id"], base_folder, progress)
-    train_places, kept_places = split(found, spec["dataset_id"], asked.held_out_share)
+    train_places, kept_places = split(found, spec["dataset_id"], asked.held_out_share, asked.train_share)
     read, left_out = examples_of(found, train_places)
     settings = fitted(
         asked,

@@ -37,6 +37,16 @@ class Positions:
     sin: Tensor
     layout: Layout
 
+    def attend(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float
+    ) -> tuple[Tensor, Any]:
+        """What every token reads from those that it sees (tokens, heads, head_size), and what is kept besides.
+
+        Answers (`jobs.generation.lean`) keep keys and values here, and read earlier ones.
+        """
+        del layer
+        return attend_forward(query, key, value, self.layout, scale)
+
 
 @dataclass
 class Kept:
@@ -112,7 +122,7 @@ class LeanLayers:
         weights, kernels = self.weights, self._kernels
         kept.qkv = weights.qkv.forward(layer, kept.normed)
         query, key, value = self._heads(layer, kept, positions)
-        mixed, kept.attended = attend_forward(query, key, value, positions.layout, self.sizes.scale)
+        mixed, kept.attended = positions.attend(layer, query, key, value, self.sizes.scale)
         kept.mixed = kernels.wide_copy(mixed.flatten(1), weights.out.rank)
         kept.middle, kept.middle_normed, kept.middle_inverse_rms = kernels.add_norm(
             kept.total,

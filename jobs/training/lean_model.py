@@ -46,7 +46,7 @@ def unsupported(base: Any, adapters: Sequence[Mapping[str, Tensor]], longest: in
 
     Args:
         base: the transformers model, with or without PEFT's layers in it.
-        adapters: what is trained, by parameter name as of the adapter "default".
+        adapters: what is trained, by parameter name as of the adapter "default"; none where it only answers.
         longest: the most tokens of a text.
     """
     config = base.config.get_text_config()
@@ -69,7 +69,7 @@ def unsupported(base: Any, adapters: Sequence[Mapping[str, Tensor]], longest: in
         return f"its activation function {config.hidden_act} is not known to the fast path"
     if getattr(base.get_output_embeddings(), "bias", None) is not None:
         return "its output layer has a bias"
-    return _unusual_adapters(adapters)
+    return _unusual_adapters(adapters) if adapters else None
 
 
 def _unusual_adapters(adapters: Sequence[Mapping[str, Tensor]]) -> str | None:
@@ -117,6 +117,7 @@ def take_apart(
     scales: Sequence[Mapping[str, float]],
     device: torch.device,
     in_4_bits: bool = False,
+    columns: Mapping[str, int] | None = None,
 ) -> LeanModel:
     """The model's weights moved into fused matrices on `device`; `base` computes with views of them from then on.
 
@@ -125,12 +126,17 @@ def take_apart(
         adapters: what is trained, in the order of `ordered`.
         scales: for each adapter, its scale by module ("self_attn.q_proj").
         in_4_bits: keep the layers' frozen matrices in NF4.
+        columns: the least room for adapters by kind of matrix (see FUSED).
     """
     config, decoder = base.config.get_text_config(), base.base_model
     blocks = list(decoder.layers)
     like = torch.empty(0, dtype=base.dtype, device=device)
-    first = min(_layer(name) for name in adapters[0])
-    linears = {kind: _fused(kind, blocks, adapters, scales, first, like, in_4_bits) for kind in FUSED}
+    first = min((_layer(name) for name in adapters[0]), default=0) if adapters else 0
+    room = columns or {}
+    linears = {
+        kind: _fused(kind, blocks, adapters, scales, first, like, in_4_bits, room.get(kind, 0))
+        for kind in FUSED
+    }
     base.to(device)
     attention = blocks[0].self_attn
     sizes = Sizes(
@@ -169,19 +175,25 @@ def _fused(
     first: int,
     like: Tensor,
     in_4_bits: bool,
+    columns: int,
 ) -> AdaptedLinear:
     """The fused matrices of one kind over all layers; the model's own weights become views of them."""
-    modules = next(form for form in FUSED[kind] if _linear(blocks[0], form[0]) is not None)
+    modules = modules_of(kind, blocks[0])
     layers = [[_linear(block, module) for module in modules] for block in blocks]
     outputs = [linear.out_features for linear in layers[0]]
     parts = _parts(modules, outputs, adapters, scales)
     sizes = (len(blocks), sum(outputs), layers[0][0].in_features)
-    fused = AdaptedLinear(sizes, parts, len(adapters), first, like, in_4_bits)
+    fused = AdaptedLinear(sizes, parts, len(adapters), first, like, in_4_bits, columns)
     for number, block in enumerate(blocks):
         replacements = fused.take_over(number, layers[number])
         for module, replacement in zip(modules, replacements, strict=True):
             _put(block, module, replacement)
     return fused
+
+
+def modules_of(kind: str, block: nn.Module) -> tuple[str, ...]:
+    """The modules of a decoder layer that one kind of matrix is made of, in the order of its rows."""
+    return next(form for form in FUSED[kind] if _linear(block, form[0]) is not None)
 
 
 def _put(block: nn.Module, path: str, replacement: nn.Module) -> None:

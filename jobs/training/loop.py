@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ from jobs.training.packing import Pack, plan_run
 from jobs.training.rehearsal import Rehearsal, Watch, rehearse
 from jobs.training.settings import TrainingSettings, Trial
 from jobs.training.states import States
-from jobs.training.trials import Save, TrialResult, Trials
+from jobs.training.trials import Save, Seen, TrialResult, Trials
 from storage.errors import StudioError
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ def train(
     state_folder: Path | None = None,
     resume: bool = True,
     base_model: Mapping[str, str] | None = None,
+    seen: Seen | None = None,
 ) -> TrainingResult:
     """Train the adapters of `engine` and keep the best state of the best of them.
 
@@ -91,6 +92,7 @@ def train(
         state_folder: where states are saved from which the run can go on.
         resume: go on from the newest state there, if there is one; else all of them are deleted.
         base_model: hashes of what it is made of, by name; a state of another base model is refused.
+        seen: gets (step, trial, weights in bf16) of the leader after each look at the held-out examples.
 
     Raises:
         StudioError: there is nothing to learn, the loss is no number any more before anything was learned,
@@ -101,20 +103,20 @@ def train(
             f"None of the {len(train_examples)} examples has an answer to learn.",
             "Raise max_tokens (longest example), or add answers.",
         )
-    run = _Run(
-        engine,
-        train_examples,
-        held_out_examples,
-        settings,
-        progress,
-        save,
-        trials,
-        state_folder,
-        base_model or {},
-    )
+    kept = _Kept(save, seen, state_folder, base_model or {})
+    run = _Run(engine, train_examples, held_out_examples, settings, progress, trials, kept)
     run.begin(resume)
     run.learn_everything()
     return run.end()
+
+
+class _Kept(NamedTuple):
+    """What is kept of a run on its way; see `train`."""
+
+    save: Save
+    seen: Seen | None
+    state_folder: Path | None
+    base_model: Mapping[str, str]
 
 
 class _Run:
@@ -127,10 +129,8 @@ class _Run:
         held_out_examples: Sequence[Example],
         settings: TrainingSettings,
         progress: Progress,
-        save: Save,
         trials: Sequence[Trial],
-        state_folder: Path | None,
-        base_model: Mapping[str, str],
+        kept: _Kept,
     ) -> None:
         self.engine, self.weights, self.device = engine, engine.weights, engine.device
         self.examples, self.settings, self.progress = train_examples, settings, progress
@@ -148,7 +148,7 @@ class _Run:
         total, every = len(self.plan), max(1, len(self.plan) // HELD_OUT_LOOKS)
         self.look_steps = {*range(every, total + 1, every), total} if self.held_out else set()
         self.state = TrainingState()
-        self.trials = Trials(trials, self.weights, self.state, save)
+        self.trials = Trials(trials, self.weights, self.state, kept.save, kept.seen)
         self.losses = torch.zeros(len(trials), device=self.device)
         self.packs: tuple[int, list[Pack]] | None = None
         self.notes: list[str] = []
@@ -157,8 +157,8 @@ class _Run:
             "trials": [dataclasses.asdict(trial) for trial in trials],
             "parameters": [{n: list(p.shape) for n, p in names.items()} for names in self.weights.masters],
         }
-        run = fingerprint(described, self.plan, train_examples, held_out_examples, base_model)
-        self.states = States(state_folder, run, 4 * self.weights.master.nbytes, progress)
+        run = fingerprint(described, self.plan, train_examples, held_out_examples, kept.base_model)
+        self.states = States(kept.state_folder, run, 4 * self.weights.master.nbytes, progress)
 
     def learn_everything(self) -> None:
         """Every step of the plan, with a look at the held-out examples every now and then."""

@@ -12,16 +12,26 @@ from jobs.training.examples import NO_ANSWER, Examples, LeftOut, some
 Places = NDArray[np.int64]
 
 
-def split(found: Tokens, dataset_id: str, held_out_share: float) -> tuple[Places, Places]:
+def split(
+    found: Tokens, dataset_id: str, held_out_share: float, train_share: float = 1.0
+) -> tuple[Places, Places]:
     """The places of the rows to train on and of those held out.
 
     Held out are all that were at import, and for a share larger than that one's more, but never rows that were
-    added later.
+    added later. With a `train_share` below 1 the others are a fixed draw, and a smaller draw lies within a larger.
     """
     train, held_out = found.of_split(TRAIN), found.of_split(HELD_OUT)
     wanted = more_held_out(dataset_id, held_out_share)
     more = np.isin(found.rows["row"][train], np.fromiter(wanted, np.int64, len(wanted)))
-    return train[~more], np.concatenate([held_out, train[more]])
+    return drawn(train[~more], train_share), np.concatenate([held_out, train[more]])
+
+
+def drawn(places: Places, share: float) -> Places:
+    """A fixed draw of `share` of the places, in their order; at least one of them."""
+    if share >= 1:
+        return places
+    count = max(1, round(share * len(places)))
+    return np.sort(np.random.default_rng(0).permutation(places)[:count])
 
 
 def examples_of(found: Tokens, places: Places) -> tuple[Examples, list[LeftOut]]:

@@ -186,6 +186,14 @@ class TrainingSettings:
         0,
         0.5,
     )
+    train_share: float = _setting(
+        1.0,
+        "Share of the examples to learn from",
+        "Below 1, it learns from a fixed draw of the examples only: that tells whether more of them help.",
+        "share",
+        0.01,
+        1,
+    )
     seed: int = _setting(
         0,
         "Seed",
@@ -199,6 +207,11 @@ class TrainingSettings:
         "Number format (precision)",
         "auto picks bf16 where the hardware computes in it, else fp16 or fp32; nf4 saves memory on NVIDIA GPUs.",
         choices=PRECISIONS,
+    )
+    scorecard: bool = _setting(
+        True,
+        "Check what it learned (scorecard)",
+        "When it is done, the adapter and the base model answer your held-out examples, and rules count.",
     )
     max_tokens: int | None = _setting(
         None,

@@ -16,6 +16,7 @@ from jobs.training.settings import Trial
 BROKEN_STEPS_ALLOWED = 2
 
 Save = Callable[[int, Mapping[str, Tensor]], None]
+Seen = Callable[[int, int, Mapping[str, Tensor]], None]
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,22 @@ class Trials:
     """Keeps the best of every trial, and saves the best of them all."""
 
     def __init__(
-        self, trials: Sequence[Trial], weights: AdapterWeights, state: TrainingState, save: Save
+        self,
+        trials: Sequence[Trial],
+        weights: AdapterWeights,
+        state: TrainingState,
+        save: Save,
+        seen: Seen | None = None,
     ) -> None:
-        """Begin with the adapters of `weights`; what is known of them is kept in `state`."""
+        """Begin with the adapters of `weights`; what is known of them is kept in `state`.
+
+        Args:
+            save: gets (trial, weights by parameter name) of the best of all trials.
+            seen: gets (step, trial, weights by parameter name in bf16) after each look: of the leader as it is now,
+                which need not be as it was at its best.
+        """
         self._trials, self._weights, self._state, self._save = trials, weights, state, save
+        self._seen = seen
         state.broken_steps = [0] * len(trials)
         state.last_losses = [None] * len(trials)
         state.best = [Best() for _ in trials]
@@ -82,6 +95,10 @@ class Trials:
             if math.isfinite(loss) and (best.loss is None or loss < best.loss):
                 self._keep(trial, Best(self._state.steps, loss), self._weights.master)
         self.save_leader()
+        leader = self.leader()
+        if self._seen and leader is not None:
+            now = self._weights.master[self._weights.spans[leader]].to("cpu", torch.bfloat16)
+            self._seen(self._state.steps, leader, self._weights.named(leader, now))
 
     def end(self) -> None:
         """Keep what there is of trials that were never looked at, or never with success."""

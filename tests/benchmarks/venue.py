@@ -138,11 +138,11 @@ def answered(
     shots = [turn for messages in seen[:SHOTS] for turn in messages if turn["role"] != "system"]
     wanted = [messages[-1]["content"] for messages in unseen]
     for side in SIDES:
-        adapter_id = "adapted" if side == "adapted" else None
+        adapters = {"adapted": 1.0} if side == "adapted" else {}
         prompts = [with_shots(messages[:-1], shots if side == "few_shot" else []) for messages in unseen]
         began = time.perf_counter()
         texts, tokens = [""] * len(prompts), [0] * len(prompts)
-        requests = [Request(side, adapter_id, prompt) for prompt in prompts]
+        requests = [Request(side, adapters, prompt) for prompt in prompts]
         for deltas in engine.generate(requests, max_new_tokens=LONGEST_ANSWER_TOKENS):
             for delta in deltas:
                 texts[delta.row] += delta.text

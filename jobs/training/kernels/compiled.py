@@ -3,16 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import logging
-import os
-import platform
-import shutil
 import subprocess
-import tempfile
-import time
 from collections.abc import Callable
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -20,15 +13,14 @@ import torch
 from torch import Tensor
 
 from jobs.training.kernels import portable
+from jobs.training.kernels.building import built
 
 unpack_nf4 = portable.unpack_nf4
 
 _log = logging.getLogger(__name__)
 
 _SOURCE = Path(__file__).with_name("processor.cpp")
-_FLAGS = ("-O3", "-march=native", "-fopenmp", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 _SUFFIX = {torch.float32: "fp32", torch.bfloat16: "bf16"}
-_LONGEST_COMPILATION_S = 60
 
 
 @cache
@@ -49,41 +41,8 @@ def compile_seconds() -> float | None:
 
 @cache
 def _library() -> tuple[ctypes.CDLL, float | None]:
-    """The compiled functions, and how many seconds it took to compile them.
-
-    Raises:
-        OSError, subprocess.SubprocessError: there is no compiler, or it fails.
-    """
-    compiler = shutil.which(os.environ.get("CXX", "g++"))
-    if compiler is None:
-        raise FileNotFoundError("no compiler found")
-    version = subprocess.run([compiler, "--version"], capture_output=True, check=True, timeout=10).stdout
-    key = b"\n".join([_SOURCE.read_bytes(), " ".join(_FLAGS).encode(), version, _processor()])
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lora-tailor"
-    target = folder / f"{hashlib.sha256(key).hexdigest()[:16]}.so"
-    if target.exists():
-        with suppress(OSError):  # one that was damaged is compiled again
-            return ctypes.CDLL(str(target)), None
-    start = time.perf_counter()
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        built = Path(scratch) / "built.so"
-        command = [compiler, *_FLAGS, str(_SOURCE), "-o", str(built)]
-        subprocess.run(command, capture_output=True, check=True, timeout=_LONGEST_COMPILATION_S)
-        with built.open("rb") as file:
-            os.fsync(file.fileno())  # a power cut leaves no half of it under the name by which it is trusted
-        # Another run may do the same at this moment.
-        built.replace(target)
-    return ctypes.CDLL(str(target)), time.perf_counter() - start
-
-
-def _processor() -> bytes:
-    """What the machine code depends on."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor().encode()
-    return "\n".join(sorted({line for line in lines if line.startswith(("model name", "flags"))})).encode()
+    """The compiled functions, and how many seconds it took to compile them."""
+    return built(_SOURCE)
 
 
 @cache

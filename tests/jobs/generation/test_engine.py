@@ -13,7 +13,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from jobs.generation.base import number_format
-from jobs.generation.engine import Delta, Engine, Request, _Row
+from jobs.generation.engine import Delta, Engine, Request
 from storage.errors import StudioError
 
 QUESTIONS = [
@@ -75,14 +75,14 @@ def texts(rows: list[list[Delta]]) -> list[str]:
 
 def base_only(tiny_model: Path, questions: list[str], **options) -> list[str]:
     engine = Engine(tiny_model, "cpu", "fp32")
-    return [texts(answers(engine, [Request("base", None, messages(q))], **options))[0] for q in questions]
+    return [texts(answers(engine, [Request("base", {}, messages(q))], **options))[0] for q in questions]
 
 
 def test_base_rows_are_the_base_models_own_answers_beside_a_huge_adapter(
     engine: Engine, tiny_model: Path
 ) -> None:
-    requests = [Request("base", None, messages(q)) for q in QUESTIONS]
-    requests += [Request("adapted", "huge", messages(q)) for q in QUESTIONS]
+    requests = [Request("base", {}, messages(q)) for q in QUESTIONS]
+    requests += [Request("adapted", {"huge": 1.0}, messages(q)) for q in QUESTIONS]
     together = texts(answers(engine, requests))
     assert together[:3] == base_only(tiny_model, QUESTIONS)
     assert together[3:] != together[:3]
@@ -93,8 +93,8 @@ def test_adapted_rows_equal_pefts_own_generate(
 ) -> None:
     model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
     peft = PeftModel.from_pretrained(model, adapters["small"]).eval()
-    requests = [Request("small", "small", messages(q)) for q in QUESTIONS]
-    requests.append(Request("huge", "huge", messages(QUESTIONS[0])))
+    requests = [Request("small", {"small": 1.0}, messages(q)) for q in QUESTIONS]
+    requests.append(Request("huge", {"huge": 1.0}, messages(QUESTIONS[0])))
     ours = texts(answers(engine, requests))
     for question, text in zip(QUESTIONS, ours, strict=False):
         prompt = torch.tensor([engine.chat.prompt_ids(messages(question))])
@@ -129,14 +129,11 @@ def merged(tiny_model: Path, folder: Path | None) -> Any:
 
 
 @torch.inference_mode()
-def first_logits(engine: Engine, requests: list[Request], strength: float = 1.0) -> dict[int, torch.Tensor]:
-    """What each request's first token is chosen from, (vocabulary,) each; finer than the answers."""
-    rows = [_Row(i, request, engine._prompt_ids(request)) for i, request in enumerate(requests)]
-    return {
-        row.index: values
-        for batch in engine._batches(rows)
-        for row, values in zip(batch.rows, engine._forward(batch, strength), strict=True)
-    }
+def first_logits(engine: Engine, requests: list[Request], strength: float = 1.0) -> torch.Tensor:
+    """What each request's first token is chosen from, (requests, vocabulary); finer than the answers."""
+    shares = [{name: strength * share for name, share in request.adapters.items()} for request in requests]
+    prompts = [engine.chat.prompt_ids(request.messages) for request in requests]
+    return engine._model_for(shares).begin(prompts, shares, 1).read()
 
 
 def test_every_kind_of_adapter_answers_side_by_side_as_if_merged(
@@ -148,13 +145,13 @@ def test_every_kind_of_adapter_answers_side_by_side_as_if_merged(
     sides = [*of_kinds, None, "dora", "rslora"]
     questions = [QUESTIONS[i % len(QUESTIONS)] for i in range(len(sides))]
     requests = [
-        Request(str(i), side, messages(question))
+        Request(str(i), {side: 1.0} if side else {}, messages(question))
         for i, (side, question) in enumerate(zip(sides, questions, strict=True))
     ]
     logits = first_logits(engine, requests)
     for i, text in enumerate(texts(answers(engine, requests))):
         model = merged(tiny_model, of_kinds.get(sides[i]))
-        prompt = torch.tensor([engine._prompt_ids(requests[i])])
+        prompt = torch.tensor([engine.chat.prompt_ids(requests[i].messages)])
         torch.testing.assert_close(logits[i], model(prompt).logits[0, -1], rtol=1e-3, atol=1e-3)
         mask = torch.ones_like(prompt)
         whole = model.generate(input_ids=prompt, attention_mask=mask, max_new_tokens=12, do_sample=False)
@@ -166,7 +163,9 @@ def test_every_kind_of_adapter_answers_side_by_side_as_if_merged(
 def test_deltas_come_in_the_order_of_their_requests(tiny_model: Path, of_kinds: dict[str, Path]) -> None:
     engine = Engine(tiny_model, "cpu", "fp32")
     engine.load_adapter("dora", of_kinds["dora"])
-    requests = [Request(str(i), side, messages("fox")) for i, side in enumerate(["dora", None, "dora"])]
+    requests = [
+        Request(str(i), side, messages("fox")) for i, side in enumerate([{"dora": 1.0}, {}, {"dora": 1.0}])
+    ]
     first = next(iter(engine.generate(requests, max_new_tokens=2)))
     assert [delta.row for delta in first] == [0, 1, 2]
     equal = texts(answers(engine, requests, temperature=1.0, seed=3))
@@ -179,8 +178,8 @@ def test_strength_means_the_same_for_every_kind(
 ) -> None:
     engine = Engine(tiny_model, "cpu", "fp32")
     engine.load_adapter(kind, of_kinds[kind])
-    request = Request("adapted", kind, messages(QUESTIONS[0]))
-    base = first_logits(engine, [Request("base", None, request.messages)])[0]
+    request = Request("adapted", {kind: 1.0}, messages(QUESTIONS[0]))
+    base = first_logits(engine, [Request("base", {}, request.messages)])[0]
     full = first_logits(engine, [request])[0]
     torch.testing.assert_close(first_logits(engine, [request], 0.0)[0], base)
     half = first_logits(engine, [request], 0.5)[0]
@@ -192,22 +191,22 @@ def test_a_dora_adapter_taken_off_leaves_the_others(tiny_model: Path, of_kinds: 
     engine = Engine(tiny_model, "cpu", "fp32")
     for name in ("dora", "dora2", "rslora"):
         engine.load_adapter(name, of_kinds[name])
-    requests = [Request("a", "dora2", messages("fox")), Request("b", "rslora", messages("fox"))]
+    requests = [Request("a", {"dora2": 1.0}, messages("fox")), Request("b", {"rslora": 1.0}, messages("fox"))]
     before = texts(answers(engine, requests))
     engine.unload_adapter("dora")
-    assert engine._lengths.keys() == {"dora2"}
     assert texts(answers(engine, requests)) == before
-    assert texts(answers(engine, requests, strength=0.0))[0] == base_only(tiny_model, ["fox"])[0]
+    without = [Request("a", {"dora2": 0.0}, messages("fox"))]
+    assert texts(answers(engine, without)) == base_only(tiny_model, ["fox"])
 
 
 def test_rows_of_different_lengths_equal_solo_runs(engine: Engine) -> None:
-    requests = [Request(q, "small", messages(q)) for q in QUESTIONS]
+    requests = [Request(q, {"small": 1.0}, messages(q)) for q in QUESTIONS]
     solo = [texts(answers(engine, [request]))[0] for request in requests]
     assert texts(answers(engine, requests)) == solo
 
 
 def test_a_row_that_ends_leaves_the_others_as_they_were(engine: Engine) -> None:
-    requests = [Request(q, None, messages(q)) for q in QUESTIONS]
+    requests = [Request(q, {}, messages(q)) for q in QUESTIONS]
     whole = answers(engine, requests)
     # Let the second answer end at its fourth token, as if the model had said so.
     fourth = engine.chat._tokenizer.encode(texts(whole)[1], add_special_tokens=False).ids[3]
@@ -220,7 +219,7 @@ def test_a_row_that_ends_leaves_the_others_as_they_were(engine: Engine) -> None:
 
 
 def test_equal_weights_draw_equal_answers_and_seeds_differ(engine: Engine) -> None:
-    twins = [Request("a", None, messages(QUESTIONS[0])), Request("b", None, messages(QUESTIONS[0]))]
+    twins = [Request("a", {}, messages(QUESTIONS[0])), Request("b", {}, messages(QUESTIONS[0]))]
     first = texts(answers(engine, twins, temperature=1.0, seed=1))
     assert first[0] == first[1]
     assert texts(answers(engine, twins, temperature=1.0, seed=1)) == first
@@ -228,19 +227,21 @@ def test_equal_weights_draw_equal_answers_and_seeds_differ(engine: Engine) -> No
 
 
 def test_strength_scales_live_and_is_restored(engine: Engine, tiny_model: Path) -> None:
-    request = [Request("adapted", "huge", messages(QUESTIONS[0]))]
-    full = texts(answers(engine, request))
-    assert texts(answers(engine, request, strength=0.0)) == base_only(tiny_model, QUESTIONS[:1])
-    half = engine.generate(request, max_new_tokens=12, strength=0.5)
+    def at(strength: float) -> list[Request]:
+        return [Request("adapted", {"huge": strength}, messages(QUESTIONS[0]))]
+
+    full = texts(answers(engine, at(1.0)))
+    assert texts(answers(engine, at(0.0))) == base_only(tiny_model, QUESTIONS[:1])
+    half = engine.generate(at(0.5), max_new_tokens=12)
     next(half)
     half.close()
-    assert texts(answers(engine, request)) == full
+    assert texts(answers(engine, at(1.0))) == full
 
 
 def test_stopping_ends_within_a_token(engine: Engine) -> None:
     asked = iter([False, False, True])
     rows = answers(
-        engine, [Request("base", None, messages(q)) for q in QUESTIONS], should_stop=lambda: next(asked)
+        engine, [Request("base", {}, messages(q)) for q in QUESTIONS], should_stop=lambda: next(asked)
     )
     assert {row[-1].finish_reason for row in rows} <= {"stopped", "stop"}
     assert max(row[-1].tokens for row in rows) == 3
@@ -250,7 +251,7 @@ def test_half_a_character_waits_for_its_rest(engine: Engine, monkeypatch: pytest
     fox = engine.chat._tokenizer.encode("a🦊b", add_special_tokens=False).ids
     script = iter(fox)
     monkeypatch.setattr("jobs.generation.engine._choose", lambda *_: torch.tensor([next(script)]))
-    rows = answers(engine, [Request("base", None, messages("?"))], max_new_tokens=len(fox))
+    rows = answers(engine, [Request("base", {}, messages("?"))], max_new_tokens=len(fox))
     assert texts(rows) == ["a🦊b"]
     assert all("\ufffd" not in delta.text for delta in rows[0])
     assert rows[0][-1].tokens == len(fox) and rows[0][-1].finish_reason == "length"
@@ -258,13 +259,13 @@ def test_half_a_character_waits_for_its_rest(engine: Engine, monkeypatch: pytest
 
 def test_the_last_adapter_off_leaves_the_plain_base(engine: Engine, tiny_model: Path) -> None:
     engine.unload_adapter("huge")
-    request = Request("small", "small", messages(QUESTIONS[0]))
-    assert texts(answers(engine, [request, Request("base", None, messages(QUESTIONS[1]))]))[1:] == base_only(
+    request = Request("small", {"small": 1.0}, messages(QUESTIONS[0]))
+    assert texts(answers(engine, [request, Request("base", {}, messages(QUESTIONS[1]))]))[1:] == base_only(
         tiny_model, QUESTIONS[1:2]
     )
     engine.unload_adapter("small")
-    assert not any("lora" in name for name, _ in engine._model.named_modules())
-    assert texts(answers(engine, [Request("base", None, messages(QUESTIONS[0]))])) == base_only(
+    assert not any("base_layer" in name for name, _ in engine._plain.base.named_modules())
+    assert texts(answers(engine, [Request("base", {}, messages(QUESTIONS[0]))])) == base_only(
         tiny_model, QUESTIONS[:1]
     )
 
@@ -278,7 +279,7 @@ def test_an_adapter_of_another_model_is_refused_and_named(tiny_model: Path, tmp_
     engine = Engine(tiny_model, "cpu", "fp32")
     with pytest.raises(StudioError, match=r"made for .*other-model"):
         engine.load_adapter("x", folder)
-    assert texts(answers(engine, [Request("base", None, messages(QUESTIONS[0]))])) == base_only(
+    assert texts(answers(engine, [Request("base", {}, messages(QUESTIONS[0]))])) == base_only(
         tiny_model, QUESTIONS[:1]
     )
     (folder / "adapter_model.safetensors").write_bytes(b"not weights")
@@ -295,9 +296,9 @@ def test_hashes_name_the_weights(engine: Engine) -> None:
 
 def test_a_prompt_beyond_the_context_is_refused_and_answers_end_at_it(engine: Engine) -> None:
     with pytest.raises(StudioError, match="512"):
-        list(engine.generate([Request("base", None, messages("x y " * 600))]))
+        list(engine.generate([Request("base", {}, messages("x y " * 600))]))
     prompt_tokens = len(engine.chat.prompt_ids(messages("x" * 480)))
-    row = answers(engine, [Request("base", None, messages("x" * 480))], max_new_tokens=100)[0]
+    row = answers(engine, [Request("base", {}, messages("x" * 480))], max_new_tokens=100)[0]
     assert row[-1].finish_reason == "length" and row[-1].tokens == 512 - prompt_tokens
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jobs.training.examples import Example
-from jobs.training.fingerprint import fingerprint, refuse_another_run, whole
+from jobs.training.fingerprint import SETTINGS, fingerprint, refuse_another_run, whole
 from storage.errors import StudioError
 
 ROW = Example(1, [1, 2], [False, True])
@@ -57,3 +57,13 @@ def test_the_refusal_names_what_changed(changed: dict[str, str], named: str) -> 
         f"The checkpoint of step 7 is of another run: {named} changed since it was saved."
     )
     assert "Put back what was changed" in caught.value.remedy
+
+
+def test_a_setting_that_came_later_leaves_older_checkpoints_their_run() -> None:
+    def hashed(**settings: object) -> str:
+        return fingerprint({"settings": settings}, [], [], [], {})[SETTINGS]
+
+    before = hashed(rank=8)
+    assert before == hashed(rank=8, train_share=1.0, scorecard=True) == hashed(rank=8, scorecard=False)
+    assert before != hashed(rank=8, train_share=0.5)
+    assert before != hashed(rank=4)

@@ -254,3 +254,13 @@ def test_what_was_foreseen_and_how_it_computes_stands_in_the_result(spec: dict[s
     assert (rehearsal["seconds"], rehearsal["peak_bytes"]) == recorder.forecasts[-1]
     assert abs(rehearsal["seconds_error"]) < 0.5 and abs(rehearsal["peak_error"]) < 0.1
     assert result["words"] and recorder.notes[: len(result["words"])] == result["words"]
+
+
+def test_a_share_of_the_rows_is_all_that_is_learned_from(spec: dict[str, Any], tiny_model: Path) -> None:
+    spec["settings"]["max_tokens"] = 128  # else fitted to the longest row that is learned from
+    whole = job.run({**spec, "job_id": "j2"}, Recorder())
+    spec["settings"]["train_share"] = 0.5
+    half = job.run(spec, Recorder())
+    assert (whole["rows_trained"], half["rows_trained"]) == (32, 16)
+    # Nothing else differs: the same rows are held out, so that the two can be compared.
+    assert half["first_held_out_loss"] == whole["first_held_out_loss"]

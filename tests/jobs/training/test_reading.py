@@ -15,7 +15,7 @@ from jobs.generation.chat import ChatFormat
 from jobs.training.examples import Example, Examples, LeftOut, shortened, token_lengths, tokenized
 from jobs.training.fingerprint import fingerprint
 from jobs.training.packing import begins_with, pack_of, shared_prefix
-from jobs.training.reading import examples_of, split
+from jobs.training.reading import drawn, examples_of, split
 from storage import files
 from storage.errors import StudioError
 from tests.jobs.datasets.test_tokens import changed, dataset, turns
@@ -177,3 +177,12 @@ def test_a_later_run_takes_the_tokens_from_before(home: Path, tiny_model: Path) 
         for name in ("j1", "j2")
     )
     assert own == other and results[0]["rows_left_out"] == results[1]["rows_left_out"] != []
+
+
+def test_a_share_of_the_rows_is_a_fixed_draw_that_lies_within_every_larger_one() -> None:
+    places = np.arange(100, 300, dtype=np.int64)
+    quarter, half = (drawn(places, share) for share in (0.25, 0.5))
+    assert len(quarter) == 50 and len(half) == 100 and set(quarter) < set(half) < set(places)
+    assert (quarter == drawn(places, 0.25)).all() and (quarter == np.sort(quarter)).all()
+    assert (drawn(places, 1.0) == places).all() and len(drawn(places[:3], 0.01)) == 1
+    assert quarter.max() > 250 and quarter.min() < 150, "from all over the rows"
