@@ -3,175 +3,203 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Generator
-from contextlib import closing, suppress
-from pathlib import Path
-from typing import cast
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, cast
+from urllib.parse import quote
 
-import httpx
-
-from jobs import gpu, locks
+from jobs import gpu
 from jobs.base_models import catalogue
-from jobs.executors import processes
-from jobs.serving import address, waiting
-from jobs.serving.address import Address
-from jobs.serving.connection import SILENCE_SECONDS, ServerGone, call, connection, errors_in_words, gone
+from jobs.serving import address, side_names, waiting
+from jobs.serving.batches import finished
+from jobs.serving.connection import SILENCE_SECONDS, call, connection, errors_in_words, gone
+from jobs.serving.context import check_context
 from jobs.serving.schema import (
-    ALREADY_RUNNING,
-    NAMED_SIDES,
     CompareSettings,
     GenerationRequest,
+    Likelihood,
+    LikelihoodRequest,
     ServerStatus,
     SideAnswer,
     SideRequest,
+    WeighedAnswer,
 )
 from jobs.serving.sides import Messages, behind, conversation, requests_for, shared_system, with_system
-from jobs.serving.waiting import Waiting
-from storage import adapters, config, files
+from jobs.serving.starting import ensure_running
+from jobs.serving.waiting import GaveWay, Waiting, in_line
+from storage import adapters
 from storage.errors import StudioError
 
-# Importing torch takes 3 seconds, and many times that on a busy computer with a slow disk.
-START_SECONDS = 120.0
+__all__ = [
+    "answers",
+    "compare",
+    "compare_all",
+    "ensure_running",
+    "likelihoods",
+    "status",
+    "stop_generation",
+    "stream",
+]
+
 # So long a program's question waits for a job to finish; a person's waits as long as he does.
 MOST_WAITING_SECONDS = 600.0
-PROJECT_ROOT = Path(__file__).resolve().parents[2]
+# A program that measures likelihoods asks for so many at once.
+LIKELIHOODS_AT_ONCE = 512
 
-
-def ensure_running() -> Address:
-    """The address of this data folder's model server, started now where none runs.
-
-    Raises: ServerGone when it does not come up.
-    """
-    found = _running()
-    if found is not None:
-        return found
-    start_lock = locks.take(files.lock_path("model-server-start"), wait=True)
-    assert start_lock is not None
-    with start_lock:
-        deadline = time.monotonic() + START_SECONDS
-        starting: subprocess.Popen[bytes] | None = None
-        while time.monotonic() < deadline:
-            found = _running()
-            if found is not None:
-                return found
-            # One that is just ending still has the server's own lock: try again until it is gone.
-            if starting is None or starting.poll() == ALREADY_RUNNING:
-                starting = _start()
-            elif starting.poll() is not None:
-                break
-            time.sleep(0.1)
-    raise ServerGone("The model server did not start.", f"The reason is in {files.log_path('server')}.")
+Prompt = str | Messages
+Snapshots = Generator[list[SideAnswer] | Waiting, None, None]
 
 
 def compare(
-    adapter_id: str | None, prompt: str | Messages, settings: CompareSettings | None = None
-) -> Generator[list[SideAnswer], None, None]:
-    """Let the sides answer one prompt together; each item holds all sides' answers so far.
+    adapter_id: str | None,
+    prompt: Prompt | Mapping[str, Prompt],
+    settings: CompareSettings | None = None,
+    asker: str = "",
+) -> Snapshots:
+    """Let the sides answer one prompt together; each item holds all sides' answers so far, or says who comes before.
 
-    Closing the iterator stops the answers. Without an adapter the base model of the first adapter among the
-    sides is asked, else the starter.
+    The prompt may be a conversation, also one for each side. Closing the iterator stops the answers. Without an
+    adapter the base model of the first adapter among the sides is asked, else the starter. The questions of one
+    `asker` wait for each other, so that everybody gets his turn.
     Raises: StudioError for an empty or too long prompt or an unknown adapter, Busy when a job has the device
     or takes it, ServerGone when the server ends in the middle; `waiting.patiently` outlasts the last two.
     """
     settings = settings or CompareSettings()
     adapter = adapters.get(adapter_id) if adapter_id else None
-    messages = conversation(prompt)
-    if settings.system is not None:
-        messages = with_system(messages, settings.system)
-    elif adapter is not None:
-        messages = behind(messages, shared_system(adapter.dataset_id))
     base_model_id = _base_model_of(adapter, settings)
-    requests = requests_for(settings.sides, adapter, base_model_id, messages)
-    return stream(base_model_id, requests, settings)
+    requests = []
+    for side in settings.sides:
+        messages = conversation(prompt.get(side, "") if isinstance(prompt, Mapping) else prompt)
+        if settings.system is not None:
+            messages = with_system(messages, settings.system)
+        elif adapter is not None:
+            messages = behind(messages, shared_system(adapter.dataset_id))
+        requests += requests_for([side], adapter, base_model_id, messages, settings.strength)
+    return stream(base_model_id, requests, settings, asker=asker)
 
 
 def compare_all(
-    adapter_id: str | None, prompt: str | Messages, settings: CompareSettings | None = None
+    adapter_id: str | None,
+    prompt: Prompt | Mapping[str, Prompt],
+    settings: CompareSettings | None = None,
+    asker: str = "",
 ) -> list[SideAnswer]:
     """The finished answers of `compare`, after the job that has the device.
 
     Raises: Busy when that takes longer than ten minutes, and as `compare`.
     """
     snapshots = waiting.patiently(
-        lambda: compare(adapter_id, prompt, settings), most_seconds=MOST_WAITING_SECONDS
+        lambda: compare(adapter_id, prompt, settings, asker), most_seconds=MOST_WAITING_SECONDS
     )
-    *_, finished = snapshots
-    return cast(list[SideAnswer], finished)
+    *_, last = snapshots
+    return cast(list[SideAnswer], last)
 
 
 def answers(
     base_model_id: str,
-    requests: list[SideRequest],
+    requests: Sequence[SideRequest],
     settings: CompareSettings,
     should_stop: Callable[[], bool] = lambda: False,
     waits: Callable[[str], object] = lambda words: None,
+    background: bool = True,
+    each: Callable[[int, SideAnswer], object] = lambda place, answer: None,
 ) -> list[SideAnswer]:
     """The finished answers to many conversations in one batch, in the order asked.
 
-    While a job has the device, `waits` is told so in sentences; it is told "" when the answers go on.
+    In the background they come after all questions of people; what is finished when one of those comes is kept.
+    While nothing is answered, `waits` is told why in sentences; it is told "" when the answers go on. `each` gets
+    the place of every answer, and the answer, as soon as it is finished.
     Raises: StudioError when `should_stop` says so, and as `stream`, but for Busy.
     """
-    latest: list[SideAnswer] = []
-    told = ""
-    with closing(waiting.patiently(lambda: stream(base_model_id, requests, settings), "It goes on")) as items:
-        for item in items:
-            if should_stop():
-                raise StudioError("Answering was stopped.", "Start it again when you like.")
-            words = item.words if isinstance(item, Waiting) else ""
-            if words != told:
-                waits(words)
-                told = words
-            if not isinstance(item, Waiting):
-                latest = item
-    return latest
+
+    def ask(places: list[int]) -> Generator[dict[int, SideAnswer] | Waiting, None, None]:
+        last: dict[int, SideAnswer] = {}
+        for item in stream(base_model_id, [requests[place] for place in places], settings, background):
+            if isinstance(item, Waiting):
+                yield item
+                continue
+            last = dict(zip(places, item, strict=True))
+            yield {
+                place: answer
+                for place, answer in last.items()
+                if answer["finish_reason"] in ("stop", "length")
+            }
+        yield last
+
+    return finished(len(requests), len(requests), ask, should_stop, waits, each)
+
+
+def likelihoods(
+    base_model_id: str,
+    continuations: Sequence[Mapping[str, Any]],
+    should_stop: Callable[[], bool] = lambda: False,
+    waits: Callable[[str], object] = lambda words: None,
+    background: bool = True,
+    each: Callable[[int, Likelihood], object] = lambda place, found: None,
+) -> list[Likelihood]:
+    """How likely each {"adapters", "messages", "answer"} is, in the order given; otherwise as `answers`."""
+    _check_base(base_model_id)
+    asked = [WeighedAnswer(one["adapters"], one["messages"], one["answer"]) for one in continuations]
+
+    def ask(places: list[int]) -> Generator[dict[int, Likelihood] | Waiting, None, None]:
+        wanted = [asked[place] for place in places]
+        request = LikelihoodRequest(base_model_id, wanted, background)
+        found: list[Likelihood] = []
+        for item in _lines("/likelihoods", request):
+            if isinstance(item, Waiting):
+                yield item
+            else:
+                found = item["likelihoods"]
+                yield dict(zip(places, found, strict=False))
+        if len(found) < len(places):
+            raise gone()
+
+    return finished(len(asked), LIKELIHOODS_AT_ONCE, ask, should_stop, waits, each)
 
 
 def stream(
-    base_model_id: str, requests: list[SideRequest], settings: CompareSettings
-) -> Generator[list[SideAnswer], None, None]:
-    """The answers so far to conversations that are answered together; closing it stops them.
+    base_model_id: str,
+    requests: Sequence[SideRequest],
+    settings: CompareSettings,
+    background: bool = False,
+    asker: str = "",
+) -> Snapshots:
+    """The answers so far to conversations that are answered together, or who comes before; closing it stops them.
 
-    Raises: Busy, ServerGone, and any other StudioError when the model cannot answer them.
+    Raises: StudioError at once for a prompt that is too long or a model that is not here; later Busy, ServerGone,
+    GaveWay when a background one ends for a person's, and any other StudioError when the model cannot answer.
     """
-    if catalogue.find(base_model_id).folder is None:
-        raise StudioError(
-            f"The base model “{base_model_id}” is not on this computer.", "Fetch it first, on the Model page."
-        )
     request = GenerationRequest(
         base_model_id=base_model_id,
-        requests=requests,
+        requests=list(requests),
         max_new_tokens=settings.max_new_tokens,
         temperature=settings.temperature,
         seed=settings.seed,
-        strength=settings.strength,
+        background=background,
+        asker=asker,
     )
-    server = ensure_running()
+    _check_base(base_model_id)
+    check_context(base_model_id, requests)
+    return _snapshots(request)
+
+
+def _snapshots(request: GenerationRequest) -> Snapshots:
     latest: list[SideAnswer] = []
-    with (
-        errors_in_words(),
-        connection(server, SILENCE_SECONDS) as opened,
-        opened.stream("POST", "/generate", json=request.model_dump()) as response,
-    ):
-        response.raise_for_status()
-        for line in response.iter_lines():
-            snapshot = json.loads(line)
-            if "busy" in snapshot:
-                raise gpu.Busy(snapshot["busy"])
-            if "error" in snapshot:
-                raise StudioError(**snapshot["error"])
-            latest = snapshot["answers"]
-            yield latest
+    for item in _lines("/generate", request):
+        if not isinstance(item, Waiting):
+            latest = item["answers"]
+        yield item if isinstance(item, Waiting) else latest
     if not latest or not all(answer["done"] for answer in latest):
         raise gone()
 
 
-def stop_generation() -> bool:
-    """End the answer that is being written, within a token; says whether there was one."""
+def stop_generation(asker: str | None = None) -> bool:
+    """End the answer that is being written, or only one of `asker`, within a token; says whether there was one."""
     server = address.read()
-    return server is not None and bool(call(server, "POST", "/stop")["stopped"])
+    if server is None:
+        return False
+    path = "/stop" if asker is None else f"/stop?asker={quote(asker, safe='')}"
+    return bool(call(server, "POST", path)["stopped"])
 
 
 def status() -> ServerStatus | None:
@@ -180,34 +208,41 @@ def status() -> ServerStatus | None:
     return None if server is None else cast(ServerStatus, call(server, "GET", "/status"))
 
 
-def _start() -> subprocess.Popen[bytes]:
-    """Start the server in a session of its own, so that it outlives the page; its words go to a file."""
-    log = files.log_path("server")
-    log.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "jobs.serving.server", "--data-dir", str(config.current().data_dir)]
-    with open(log, "ab") as words:
-        return subprocess.Popen(
-            command,
-            cwd=PROJECT_ROOT,
-            env=processes.computing_environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=words,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
+def _lines(
+    path: str, request: GenerationRequest | LikelihoodRequest
+) -> Generator[dict[str, Any] | Waiting, None, None]:
+    """What the server says to a request, line by line; its refusals are raised."""
+    server = ensure_running()
+    with (
+        errors_in_words(),
+        connection(server, SILENCE_SECONDS) as opened,
+        opened.stream("POST", path, json=asdict(request)) as response,
+    ):
+        response.raise_for_status()
+        for text in response.iter_lines():
+            line = json.loads(text)
+            if "place" in line:
+                yield Waiting(in_line(line["place"], request.background))
+            elif "busy" in line:
+                raise gpu.Busy(line["busy"])
+            elif "gave_way" in line:
+                raise GaveWay()
+            elif "error" in line:
+                raise StudioError(**line["error"])
+            else:
+                yield line
+
+
+def _check_base(base_model_id: str) -> None:
+    if catalogue.find(base_model_id).folder is None:
+        raise StudioError(
+            f"The base model “{base_model_id}” is not on this computer.", "Fetch it first, on the Model page."
         )
-
-
-def _running() -> Address | None:
-    """The server of this data folder, if one runs and answers."""
-    server = address.read()
-    if server is not None:
-        with suppress(httpx.TransportError), connection(server, 5.0) as opened:
-            return server if opened.get("/status").is_success else None
-    return None
 
 
 def _base_model_of(adapter: adapters.Adapter | None, settings: CompareSettings) -> str:
     if adapter is not None:
         return adapter.base_model_id
-    named = next((side for side in settings.sides if side not in NAMED_SIDES), None)
-    return adapters.get(named).base_model_id if named else catalogue.STARTER_ID
+    named: Iterable[side_names.Part] = (part for side in settings.sides for part in side_names.parts_of(side))
+    first = next(iter(named), None)
+    return adapters.get(first.adapter_id).base_model_id if first else catalogue.STARTER_ID

@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 import gc
-import threading
 import time
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
+from dataclasses import asdict
 
 import torch
 
 from jobs import gpu
 from jobs.base_models import catalogue
-from jobs.generation.engine import Delta, Engine, Request
-from jobs.serving.schema import GenerationRequest, SideAnswer, SideRequest
-from storage import files
+from jobs.generation.engine import Continuation, Delta, Engine, Request
+from jobs.serving.loadable import folder_of
+from jobs.serving.schema import GenerationRequest, LikelihoodRequest, SideAnswer, SideRequest
+from jobs.serving.turns import Question
 from storage.errors import StudioError
 
 # Loaded adapters beyond these leave when other ones are asked for; they are small, but not nothing.
 KEPT_ADAPTERS = 4
-
-
-class Generation:
-    """One request, its answers so far, and the ways to end it early."""
-
-    def __init__(self, request: GenerationRequest) -> None:
-        self.request = request
-        self.answers: list[SideAnswer] | None = None
-        self.started = False
-        self.stop = threading.Event()
-        # The model is taken away: the caller is told so, and gets no half answer for a whole one.
-        self.given_up = False
+# So many likelihoods are computed before the caller gets them; they are lost when a person's question comes.
+LIKELIHOODS_AT_ONCE = 16
 
 
 class Resident:
@@ -48,36 +40,27 @@ class Resident:
         self._weights: dict[str | None, str] = {}
         self._held = ExitStack()
 
-    def answer(self, generation: Generation) -> None:
-        """Fill in `generation.answers` until all sides are done.
+    def answer(self, question: Question) -> None:
+        """Fill in `question.latest` until all of it is done, or it is told to end.
 
         Raises: Busy when a job has the device or takes it, StudioError when the model is missing or a prompt
         is too long.
         """
-        self._check_not_given_up(generation)
-        generation.started = True
-        request = generation.request
+        if job := gpu.wanted_by(self.device):
+            raise gpu.Busy(job)
+        self._check_not_given_up(question)
+        question.started = True
+        request = question.request
         engine = self._engine_of(request.base_model_id)
-        # A job may have come while the model was loaded.
-        self._check_not_given_up(generation)
-        self._load_adapters(engine, [side.adapter_id for side in request.requests if side.adapter_id])
-        begun = time.monotonic()
-        answers = [_unanswered(side, self._weights[side.adapter_id]) for side in request.requests]
-        for deltas in engine.generate(
-            [Request(side.side, side.adapter_id, side.messages) for side in request.requests],
-            max_new_tokens=request.max_new_tokens,
-            temperature=request.temperature,
-            seed=request.seed,
-            strength=request.strength,
-            should_stop=generation.stop.is_set,
-        ):
-            seconds = time.monotonic() - begun
-            # New records and a new list: the thread that sends them may still read the ones before.
-            answers = list(answers)
-            for delta in deltas:
-                answers[delta.row] = _grown(answers[delta.row], delta, seconds)
-            generation.answers = answers
-        self._check_not_given_up(generation)
+        # A job may have come while the model was loaded, or a person while it was for the background.
+        self._check_not_given_up(question)
+        if question.gave_way:
+            return
+        if isinstance(request, GenerationRequest):
+            self._generate(engine, request, question)
+        else:
+            self._weigh(engine, request, question)
+        self._check_not_given_up(question)
 
     def free(self) -> None:
         """Forget the model and let go of the device."""
@@ -86,6 +69,42 @@ class Resident:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         self._held.close()
+
+    def _generate(self, engine: Engine, request: GenerationRequest, question: Question) -> None:
+        self._load_adapters(engine, [name for side in request.requests for name in side.adapters])
+        begun = time.monotonic()
+        answers = [_unanswered(side, self._weights_of(side.adapters)) for side in request.requests]
+        for deltas in engine.generate(
+            [
+                Request(side.side, side.adapters, side.messages, side.schema, side.max_new_tokens)
+                for side in request.requests
+            ],
+            max_new_tokens=request.max_new_tokens,
+            temperature=request.temperature,
+            seed=request.seed,
+            should_stop=question.stop.is_set,
+        ):
+            seconds = time.monotonic() - begun
+            # New records and a new list: the thread that sends them may still read the ones before.
+            answers = list(answers)
+            for delta in deltas:
+                answers[delta.row] = _grown(answers[delta.row], delta, seconds)
+            question.latest = {"answers": answers}
+
+    def _weigh(self, engine: Engine, request: LikelihoodRequest, question: Question) -> None:
+        """Likelihoods some at a time, so that those that are done outlast an end half-way through."""
+        self._load_adapters(engine, [name for one in request.continuations for name in one.adapters])
+        asked = [Continuation(one.adapters, one.messages, one.answer) for one in request.continuations]
+        done: list[dict[str, float]] = []
+        for start in range(0, len(asked), LIKELIHOODS_AT_ONCE):
+            try:
+                found = engine.likelihoods(asked[start : start + LIKELIHOODS_AT_ONCE], question.stop.is_set)
+            except StudioError:
+                if question.stop.is_set():
+                    return
+                raise
+            done = [*done, *map(asdict, found)]
+            question.latest = {"likelihoods": done}
 
     def _engine_of(self, base_model_id: str) -> Engine:
         if self._engine is not None and self.base_model_id == base_model_id:
@@ -113,18 +132,28 @@ class Resident:
         self.base_loads += 1
         return engine
 
-    def _load_adapters(self, engine: Engine, wanted: list[str]) -> None:
+    def _load_adapters(self, engine: Engine, wanted: Iterable[str]) -> None:
         """Put the wanted adapters on the base; the longest unused others leave when there are many."""
-        for adapter_id in wanted:
-            engine.load_adapter(adapter_id, files.adapter_folder(adapter_id))
-            if adapter_id not in self._weights:
-                self._weights[adapter_id] = engine.weights_of(adapter_id)
-            self.adapters = [loaded for loaded in self.adapters if loaded != adapter_id] + [adapter_id]
-        while len(self.adapters) > max(KEPT_ADAPTERS, len(set(wanted))):
+        wanted = list(dict.fromkeys(wanted))
+        for name in wanted:
+            engine.load_adapter(name, folder_of(name))
+            if name not in self._weights:
+                self._weights[name] = engine.weights_of(name)
+            self.adapters = [loaded for loaded in self.adapters if loaded != name] + [name]
+        while len(self.adapters) > max(KEPT_ADAPTERS, len(wanted)):
             engine.unload_adapter(self.adapters.pop(0))
 
-    def _check_not_given_up(self, generation: Generation) -> None:
-        if generation.given_up:
+    def _weights_of(self, adapters: Mapping[str, float]) -> str:
+        """Short hashes of the weights that answer, with every strength but 1: "3f9a12cd+c21e00aa*0.7"."""
+        base = self._weights[None]
+        changes = [
+            self._weights[name].removeprefix(base) + ("" if strength == 1.0 else f"*{strength:g}")
+            for name, strength in adapters.items()
+        ]
+        return base + "".join(changes)
+
+    def _check_not_given_up(self, question: Question) -> None:
+        if question.given_up:
             raise gpu.Busy(gpu.wanted_by(self.device) or "a job")
 
 

@@ -6,11 +6,11 @@ import math
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypedDict
 
-from pydantic import BaseModel
-
+from jobs.serving import side_names
+from jobs.serving.side_names import NAMED_SIDES
+from storage.adapters import STRONGEST
 from storage.errors import StudioError
 
-NAMED_SIDES = ("base", "few_shot", "adapted")
 # The exit status of a model server that finds another one of its data folder: look again for that one.
 ALREADY_RUNNING = 3
 
@@ -24,8 +24,10 @@ class CompareSettings:
         metadata={
             "label": "Sides",
             "unit": "",
-            "help": "Who answers: the base model, the base model shown three of your examples, "
-            "the adapter; or the ids of adapters made for the same base model.",
+            "help": "Who answers: the base model; the base model with a written instruction, with three of your "
+            "examples, with the three most similar ones, or held to your answers' JSON; the adapter; ids of "
+            "adapters made for the same base model, saved looks of their runs (id@step), or blends "
+            "(id*0.7+id2*0.3).",
             "choices": NAMED_SIDES,
         },
     )
@@ -66,7 +68,7 @@ class CompareSettings:
             "unit": "×",
             "help": "How strongly the adapter changes the base model: 0 not at all, 1 as trained.",
             "minimum": 0.0,
-            "maximum": 2.0,
+            "maximum": STRONGEST,
         },
     )
     system: str | None = field(
@@ -93,7 +95,7 @@ class CompareSettings:
         checked: dict[str, Any] = {}
         for name, value in values.items():
             if name == "sides":
-                checked[name] = _sides(value)
+                checked[name] = side_names.checked(value)
             elif name == "system":
                 checked[name] = _system(value)
             else:
@@ -105,20 +107,22 @@ class CompareSettings:
         return {**asdict(self), "sides": list(self.sides)}
 
 
-def _sides(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, (list, tuple)) or not value or not all(isinstance(side, str) for side in value):
-        raise StudioError(
-            f"sides is {value!r}.", f"Give a list of {', '.join(NAMED_SIDES)} or ids of adapters."
-        )
-    if len(set(value)) != len(value):
-        raise StudioError("sides names the same side twice.", "Name each side once.")
-    return tuple(value)
-
-
 def _system(value: Any) -> str | None:
     if value is not None and not isinstance(value, str):
         raise StudioError(f"system is {value!r}.", "Give a text, or leave it out.")
+    check_whole(value or "", "The system message")
     return value
+
+
+def check_whole(text: str, what: str) -> None:
+    """Refuse half a character, as a cut emoji leaves it: no tokens can be made of it.
+
+    Raises: StudioError naming the text.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise StudioError(f"{what} holds half a character.", "Write it again.") from None
 
 
 def _number(name: str, value: Any, whole: bool, limits: Any) -> int | float:
@@ -129,31 +133,63 @@ def _number(name: str, value: Any, whole: bool, limits: Any) -> int | float:
         raise wanted
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise wanted from None
     if not math.isfinite(number) or not low <= number <= high or (whole and number != int(number)):
         raise wanted
     return int(number) if whole else number
 
 
-class SideRequest(BaseModel):
-    """One conversation for the model server; without an adapter id the base model answers."""
+@dataclass(frozen=True)
+class SideRequest:
+    """One conversation for the model server.
+
+    `adapters` are the names of the weights on the base model with their strengths: none for the base model alone,
+    several for a blend. With `schema` the answer is held to that JSON schema. `max_new_tokens` goes before the
+    batch's.
+    """
 
     side: str
     label: str
-    adapter_id: str | None = None
     messages: list[dict[str, str]]
+    adapters: dict[str, float] = field(default_factory=dict)
+    schema: dict[str, Any] | None = None
+    max_new_tokens: int | None = None
 
 
-class GenerationRequest(BaseModel):
-    """Conversations that one base model, with adapters on top, answers together in one batch."""
+@dataclass(frozen=True)
+class GenerationRequest:
+    """Conversations that one base model, with adapters on top, answers together in one batch.
+
+    One in the `background` waits for all questions of people; those of one `asker` wait for each other.
+    """
 
     base_model_id: str
     requests: list[SideRequest]
     max_new_tokens: int
     temperature: float
     seed: int
-    strength: float
+    background: bool = False
+    asker: str = ""
+
+
+@dataclass(frozen=True)
+class WeighedAnswer:
+    """An answer whose likelihood behind a conversation is asked for; `adapters` as in SideRequest."""
+
+    adapters: dict[str, float]
+    messages: list[dict[str, str]]
+    answer: str
+
+
+@dataclass(frozen=True)
+class LikelihoodRequest:
+    """Answers whose likelihoods under one base model, with adapters on top, are asked for."""
+
+    base_model_id: str
+    continuations: list[WeighedAnswer]
+    background: bool = False
+    asker: str = ""
 
 
 class SideAnswer(TypedDict):
@@ -173,6 +209,18 @@ class SideAnswer(TypedDict):
     seconds: float
     done: bool
     finish_reason: str
+
+
+class Likelihood(TypedDict):
+    """How likely an answer is.
+
+    `nats` is the summed negative log-likelihood of its `tokens`, `divergence` the summed KL(base ‖ these weights)
+    over the same places.
+    """
+
+    tokens: int
+    nats: float
+    divergence: float
 
 
 class ServerStatus(TypedDict):

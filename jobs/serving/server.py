@@ -29,23 +29,27 @@ from jobs import gpu, locks
 from jobs.executors import processes
 from jobs.serving import address
 from jobs.serving.address import TOKEN_HEADER, Address
-from jobs.serving.resident import Generation, Resident
-from jobs.serving.schema import ALREADY_RUNNING, GenerationRequest, ServerStatus
+from jobs.serving.resident import Resident
+from jobs.serving.schema import ALREADY_RUNNING, GenerationRequest, LikelihoodRequest, ServerStatus
+from jobs.serving.turns import Question, Turns
 from storage import config, files
 from storage.errors import StudioError
 
 IDLE_SECONDS = 15 * 60.0
 SNAPSHOT_SECONDS = 1 / 15
+# A wait is told again so often: whoever reads it notices in between that he was stopped.
+STILL_WAITING_SECONDS = 1.0
 
 
 class ModelServer:
-    """Lets one request after the other use the resident model, and streams what it writes."""
+    """Lets one question after the other use the resident model, and streams what that brings."""
 
     def __init__(self, resident: Resident) -> None:
         self.resident = resident
-        # One thread for everything that touches the model: its queue is the requests' turn.
+        self.turns = Turns()
+        # One thread for everything that touches the model.
         self._model_thread = ThreadPoolExecutor(1, "model")
-        self._open: list[Generation] = []
+        self._open: list[Question] = []
         self.last_used = time.monotonic()
 
     def status(self) -> ServerStatus:
@@ -56,59 +60,93 @@ class ModelServer:
             base_model_id=self.resident.base_model_id,
             adapters=sorted(self.resident.adapters),
             base_loads=self.resident.base_loads,
-            generating=any(generation.started for generation in self._open),
-            waiting=sum(not generation.started for generation in self._open),
+            generating=any(question.started for question in self._open),
+            waiting=sum(not question.started for question in self._open),
         )
 
-    async def stream(self, request: GenerationRequest) -> AsyncIterator[bytes]:
-        """One JSON line for each snapshot of all sides; a problem is a last line {"error": …}."""
-        generation = Generation(request)
-        self._open.append(generation)
-        future = asyncio.get_running_loop().run_in_executor(
-            self._model_thread, self.resident.answer, generation
-        )
-        sent, ended = None, False
+    async def stream(self, request: GenerationRequest | LikelihoodRequest) -> AsyncIterator[bytes]:
+        """One JSON line for each snapshot, and while it waits for its place; how it ended else is a last line."""
+        question = Question(request)
+        self._open.append(question)
+        self.turns.enter(question)
+        # It takes whoever's turn it is then: there is one of these for every question.
+        self._model_thread.submit(self._answer_next)
+        over = asyncio.wrap_future(question.over)
+        over.add_done_callback(asyncio.Future.exception)  # looked at, also when nobody is there to be told
         try:
-            while not ended:
-                await asyncio.wait([future], timeout=SNAPSHOT_SECONDS)
-                # Asked before the answers are read: what the end brought is always sent.
-                ended = future.done()
-                if generation.answers is not sent:
-                    sent = generation.answers
-                    yield _line({"answers": sent})
-            try:
-                await future
-            except gpu.Busy as busy:
-                yield _line({"busy": busy.who})
-            except StudioError as error:
-                yield _line({"error": error.as_json()})
-            except Exception:  # noqa: BLE001 (an edge: logged under an id)
-                error_id = files.new_id()
-                print(f"Error {error_id}:\n{traceback.format_exc()}", flush=True)
-                unexpected = StudioError(
-                    f"The model could not answer (error {error_id}).",
-                    f"Ask again. The details stand in {files.log_path('server')} under that id.",
-                )
-                yield _line({"error": unexpected.as_json()})
+            async for line in self._lines(question, over):
+                yield line
+            if question.gave_way:
+                yield _line({"gave_way": True})
+            await over
+        except gpu.Busy as busy:
+            yield _line({"busy": busy.who})
+        except StudioError as error:
+            yield _line({"error": error.as_json()})
+        except Exception:  # noqa: BLE001 (an edge: logged under an id)
+            error_id = files.new_id()
+            print(f"Error {error_id}:\n{traceback.format_exc()}", flush=True)
+            unexpected = StudioError(
+                f"The model could not answer (error {error_id}).",
+                f"Ask again. The details stand in {files.log_path('server')} under that id.",
+            )
+            yield _line({"error": unexpected.as_json()})
         finally:
-            # Also reached when the caller hangs up: nobody reads on, so nothing more is written.
-            generation.stop.set()
-            future.cancel()
-            self._open.remove(generation)
+            # Also when the one who asked has hung up.
+            question.stop.set()
+            self.turns.leave(question)
+            self._open.remove(question)
             self.last_used = time.monotonic()
 
-    def stop(self) -> bool:
-        """End the running generation within a token; those who wait get their turn."""
-        running = [generation for generation in self._open if generation.started]
-        for generation in running:
-            generation.stop.set()
+    async def _lines(self, question: Question, over: asyncio.Future[None]) -> AsyncIterator[bytes]:
+        """What there is to say until the question is over."""
+        sent, told, told_at, ended = None, 0, 0.0, False
+        while not ended:
+            await asyncio.wait([over], timeout=SNAPSHOT_SECONDS)
+            # Asked before the answers are read: what the end brought is always sent.
+            ended = over.done()
+            place, now = self.turns.place(question), time.monotonic()
+            if place != told or (place and now - told_at > STILL_WAITING_SECONDS):
+                told, told_at = place, now
+                yield _line({"place": place})
+            if question.latest is not sent:
+                sent = question.latest
+                yield _line(sent)
+
+    def _answer_next(self) -> None:
+        """Let the model answer whose turn it is; in the model's thread."""
+        question = self.turns.take()
+        if question is None:
+            return
+        problem: BaseException | None = None
+        try:
+            self.resident.answer(question)
+        except BaseException as error:  # noqa: BLE001 (raised where it is told to the one who asked)
+            problem = error
+        self.turns.leave(question)
+        if problem is None:
+            question.over.set_result(None)
+        else:
+            question.over.set_exception(problem)
+
+    def stop(self, asker: str | None = None) -> bool:
+        """End the answer that a person gets now, or only one of `asker`, within a token; others get their turn."""
+        running = [
+            question
+            for question in self._open
+            if question.started
+            and not question.request.background
+            and (asker is None or question.request.asker == asker)
+        ]
+        for question in running:
+            question.stop.set()
         return bool(running)
 
     async def free(self) -> None:
         """Give the device back within a token; whoever is being answered or waits is told why."""
-        for generation in self._open:
-            generation.given_up = True
-            generation.stop.set()
+        for question in self._open:
+            question.given_up = True
+            question.stop.set()
         await asyncio.get_running_loop().run_in_executor(self._model_thread, self.resident.free)
 
     def idle_seconds(self) -> float:
@@ -136,9 +174,13 @@ def build(server: ModelServer, own: Address, end: asyncio.Event) -> FastAPI:
     async def generate(request: GenerationRequest) -> StreamingResponse:
         return StreamingResponse(server.stream(request), media_type="application/x-ndjson")
 
+    @app.post("/likelihoods")
+    async def likelihoods(request: LikelihoodRequest) -> StreamingResponse:
+        return StreamingResponse(server.stream(request), media_type="application/x-ndjson")
+
     @app.post("/stop")
-    async def stop() -> dict[str, bool]:
-        return {"stopped": server.stop()}
+    async def stop(asker: str | None = None) -> dict[str, bool]:
+        return {"stopped": server.stop(asker)}
 
     @app.post("/free")
     async def free() -> dict[str, bool]:
@@ -177,6 +219,9 @@ def main() -> int:
     config.use(config.from_environment(arguments.data_dir))
     # The order in which jobs.gpu counts; torch reads it when it uses the first GPU.
     os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
+    # As in a job's process: kernels compiled for this machine are kept with everything else.
+    os.environ["TRITON_CACHE_DIR"] = str(files.root() / "cache" / "triton")
+    os.environ["XDG_CACHE_HOME"] = str(files.root() / "cache")
     lock = locks.take(files.lock_path("model-server"))
     if lock is None:
         return ALREADY_RUNNING

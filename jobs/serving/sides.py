@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
-from jobs.base_models import catalogue, weights
 from jobs.datasets import rows
 from jobs.datasets.row_view import RowView
-from jobs.generation.chat import ChatFormat
-from jobs.serving.schema import SideRequest
+from jobs.evaluation import plan, schemas
+from jobs.serving import side_names
+from jobs.serving.context import Messages
+from jobs.serving.loadable import look_of
+from jobs.serving.schema import SideRequest, check_whole
+from jobs.serving.shots import SHOTS, shots, similar_shots, with_shots
+from jobs.serving.side_names import (
+    ADAPTED,
+    BASE,
+    CONSTRAINED,
+    FEW_SHOT,
+    INSTRUCTION,
+    PROMPTED_SIDES,
+    SIMILAR,
+    Part,
+)
+from jobs.training import folders
 from storage import adapters, files
+from storage.adapters import Adapter
 from storage.errors import StudioError
 
-SHOTS = 3
-ROOM_FOR_AN_ANSWER = 64
-
-Messages = list[dict[str, str]]
+__all__ = ["SHOTS", "Messages", "shots", "similar_shots", "with_shots"]
+ROLES = ("system", "user", "assistant")
 
 
 def shared_system(dataset_id: str) -> str | None:
@@ -54,83 +67,146 @@ def with_system(messages: Messages, system: str) -> Messages:
     return behind([turn for turn in messages if turn["role"] != "system"], system)
 
 
-def shots(dataset_id: str, count: int = SHOTS, seed: int = 0) -> list[Messages]:
-    """The turns of `count` training rows each, drawn by `seed`, to be shown before the prompt (few-shot)."""
-    view = rows.opened(dataset_id)
-    places = view.of_kind("train")
-    drawn = random.Random(seed).sample(range(len(places)), min(count, len(places)))
-    shown = [view.read(places[[place]])[0]["messages"] for place in drawn]
-    return [[turn for turn in messages if turn["role"] != "system"] for messages in shown]
-
-
-def with_shots(messages: Messages, examples: list[Messages], base_model_id: str) -> tuple[Messages, int]:
-    """The conversation behind as many examples as the model can read, and how many those are."""
-    folder = catalogue.find(base_model_id).folder
-    context = weights.read_config(folder).get("max_position_embeddings") if folder else None
-    for count in range(len(examples), 0, -1):
-        asked = _before_the_prompt(messages, [turn for example in examples[:count] for turn in example])
-        if folder is None or context is None:
-            return asked, count
-        if len(_chat(folder).prompt_ids(asked)) + ROOM_FOR_AN_ANSWER <= context:
-            return asked, count
-    return messages, 0
-
-
-@lru_cache(maxsize=2)
-def _chat(folder: Path) -> ChatFormat:
-    return ChatFormat.load(folder)
-
-
 def conversation(prompt: str | Messages) -> Messages:
     """A prompt as a conversation that waits for an answer.
 
-    Raises: StudioError when there is nothing to answer.
+    Raises: StudioError when there is nothing to answer, or a turn is none.
     """
-    messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+    if not isinstance(prompt, (str, list)):
+        raise StudioError(f"The prompt is {prompt!r}.", "Give a text, or a list of turns.")
+    messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+    for number, turn in enumerate(messages, 1):
+        if (
+            not isinstance(turn, dict)
+            or turn.get("role") not in ROLES
+            or not isinstance(turn.get("content"), str)
+        ):
+            raise StudioError(
+                f"Turn {number} of the conversation is {str(turn)[:80]!r}.",
+                f'Give a text, or turns as {{"role": …, "content": …}} with the roles {", ".join(ROLES)}.',
+            )
+        check_whole(turn["content"], "The prompt")
     if not messages or messages[-1]["role"] != "user" or not messages[-1]["content"].strip():
         raise StudioError("The prompt is empty.", "Write what the model should answer.")
-    return messages
+    return [{"role": turn["role"], "content": turn["content"]} for turn in messages]
 
 
 def requests_for(
-    sides: Sequence[str], adapter: adapters.Adapter | None, base_model_id: str, messages: Messages
+    sides: Sequence[str],
+    adapter: Adapter | None,
+    base_model_id: str,
+    messages: Messages,
+    strength: float = 1.0,
+    exclude_row: int | None = None,
 ) -> list[SideRequest]:
     """One request for each side, in the order of `sides`.
 
-    Raises: StudioError when a side needs an adapter that is not given, or is one made for another base model.
+    `strength` is that of "adapted"; other adapters answer as strongly as is kept with them. Examples come from
+    what the adapter was trained on, and never from the row `exclude_row`.
+    Raises: StudioError when a side needs an adapter that is not given or an example that is not there, or is one
+    made for another base model.
     """
-    requests = []
-    for side in sides:
-        asked, answering = messages, None
-        if side == "base":
-            label = "Base model"
-        elif side == "few_shot":
-            examples = shots(_given(adapter, side).dataset_id)
-            asked, shown = with_shots(messages, examples, base_model_id)
-            label = f"Base model + {shown} examples"
-        else:
-            answering = _given(adapter, side) if side == "adapted" else adapters.get(side)
-            label = answering.name
-            if answering.base_model_id != base_model_id:
+    asked = _Asked(adapter, base_model_id, messages, strength, exclude_row)
+    return [asked.by(side) for side in sides]
+
+
+def offered(adapter: Adapter) -> list[tuple[str, str]]:
+    """The sides that can answer beside this adapter, as (label, side): those that make sense, the nearest first."""
+    found = [("Base model", BASE), (adapter.name, ADAPTED)]
+    with suppress(StudioError):  # an adapter outlives its examples
+        schema = schemas.of(adapter.dataset_id)
+        found += [
+            ("Base model + instruction", INSTRUCTION),
+            (f"Base model + {SHOTS} examples", FEW_SHOT),
+            (f"Base model + {SHOTS} similar examples", SIMILAR),
+        ]
+        if schema is not None:
+            found.append(("Base model held to JSON", CONSTRAINED))
+    looks = folders.looks(files.run_folder(adapter.job_id)) if adapter.job_id else []
+    found += [(_look_label(adapter, step), f"{adapter.id}@{step}") for step, _ in reversed(looks)]
+    others = adapters.list_all(adapter.base_model_id)
+    return found + [(other.name, other.id) for other in others if other.id != adapter.id]
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What all sides are asked, and whom they are compared with."""
+
+    adapter: Adapter | None
+    base_model_id: str
+    messages: Messages
+    strength: float
+    exclude_row: int | None
+
+    def by(self, side: str) -> SideRequest:
+        """The request to one side."""
+        if side == BASE:
+            return SideRequest(side, "Base model", self.messages)
+        if side in PROMPTED_SIDES:
+            return self._prompted(side)
+        if side == ADAPTED:
+            adapter = self._needs_adapter(side)
+            return self._adapted(side, [(Part(adapter.id, None, self.strength), adapter)])
+        parts = side_names.parts_of(side)
+        return self._adapted(side, [(part, adapters.get(part.adapter_id)) for part in parts])
+
+    def _prompted(self, side: str) -> SideRequest:
+        """The base model, asked as well as one can."""
+        dataset_id = self._needs_adapter(side).dataset_id
+        if side == INSTRUCTION:
+            instruction = plan.instruction_of(dataset_id)
+            if not instruction:
                 raise StudioError(
-                    f"The adapter “{label}” was made for the base model {answering.base_model_id}, "
-                    f"not for {base_model_id}.",
+                    "The examples have no habit in common that an instruction could ask for.",
+                    "Write the instruction yourself, on the scorecard.",
+                )
+            system = "\n\n".join(filter(None, [_system_of(self.messages), instruction]))
+            return SideRequest(side, "Base model + instruction", with_system(self.messages, system))
+        if side == CONSTRAINED:
+            schema = schemas.of(dataset_id)
+            if schema is None:
+                raise StudioError(
+                    "The answers of the examples are not JSON, so there is no form to hold the base model to.",
+                    "Leave out the side “constrained”.",
+                )
+            return SideRequest(side, "Base model held to JSON", self.messages, schema=schema)
+        if side == SIMILAR:
+            examples = similar_shots(dataset_id, self.messages[-1]["content"], SHOTS, self.exclude_row)
+        else:
+            examples = shots(dataset_id, exclude_row=self.exclude_row)
+        asked, shown = with_shots(self.messages, examples, self.base_model_id)
+        kind = "similar examples" if side == SIMILAR else "examples"
+        return SideRequest(side, f"Base model + {shown} {kind}", asked)
+
+    def _adapted(self, side: str, parts: Sequence[tuple[Part, Adapter]]) -> SideRequest:
+        """The base model with the weights of these adapters."""
+        strengths, labels = {}, []
+        for part, adapter in parts:
+            if adapter.base_model_id != self.base_model_id:
+                raise StudioError(
+                    f"The adapter “{adapter.name}” was made for the base model {adapter.base_model_id}, "
+                    f"not for {self.base_model_id}.",
                     "Compare adapters of the same base model.",
                 )
-        adapter_id = answering.id if answering is not None else None
-        requests.append(SideRequest(side=side, label=label, adapter_id=adapter_id, messages=asked))
-    return requests
+            strength, label = part.strength, adapter.name
+            if part.step is not None:
+                look_of(adapter.job_id, adapter.id, part.step)
+                label = _look_label(adapter, part.step)
+            if strength is None:
+                # What was kept is said of the whole adapter, not of what it was on its way.
+                strength = adapter.strength if part.step is None else 1.0
+            strengths[part.weights] = strength
+            labels.append(label if strength == 1.0 and len(parts) == 1 else f"{strength:g} × {label}")
+        return SideRequest(side, " + ".join(labels), self.messages, adapters=strengths)
+
+    def _needs_adapter(self, side: str) -> Adapter:
+        if self.adapter is None:
+            raise StudioError(f"The side {side} needs an adapter.", "Choose an adapter first.")
+        return self.adapter
 
 
-def _given(adapter: adapters.Adapter | None, side: str) -> adapters.Adapter:
-    if adapter is None:
-        raise StudioError(f"The side {side} needs an adapter.", "Choose an adapter first.")
-    return adapter
-
-
-def _before_the_prompt(messages: Messages, examples: Messages) -> Messages:
-    start = 0 if _system_of(messages) is None else 1
-    return messages[:start] + examples + messages[start:]
+def _look_label(adapter: Adapter, step: int) -> str:
+    return f"{adapter.name}, step {step:,}"
 
 
 def _system_of(messages: Messages) -> str | None:

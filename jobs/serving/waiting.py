@@ -1,15 +1,16 @@
-"""What a question does while a job has the device: it waits in words, and is asked again afterwards."""
+"""What a question does while others come first: it waits in words, and is asked again where that is needed."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from typing import TypeVar
 
 from jobs import gpu
 from jobs.serving.connection import ServerGone
-from jobs.serving.schema import SideAnswer
 from storage import jobs
+from storage.errors import StudioError
 from storage.jobs import Job
 from storage.waiting import in_order
 
@@ -18,7 +19,7 @@ POLL_SECONDS = 0.2
 # Between two jobs the device is free for as long as the worker needs to start the next one.
 GAP_SECONDS = 5.0
 
-Snapshots = Generator[list[SideAnswer], None, None]
+Snapshot = TypeVar("Snapshot")
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,29 @@ class Waiting:
     words: str
 
 
+class GaveWay(StudioError):
+    """What ran in the background has ended for a person's question; the rest of it is to be asked again."""
+
+    def __init__(self) -> None:
+        super().__init__("Somebody asked a question in between.", "Ask for the rest again.")
+
+
+def in_line(place: int, background: bool) -> str:
+    """What a question is told of its place: how many come before it; "" where the background goes on."""
+    if background:
+        first = "A question comes first." if place == 1 else f"{place} questions come first."
+        return f"{first} It goes on by itself." if place else ""
+    if place == 0:
+        return "It is your turn: your answer comes now."
+    first = "1 question comes before yours." if place == 1 else f"{place} questions come before yours."
+    return f"{first} Your answer comes by itself."
+
+
 def patiently(
-    ask: Callable[[], Snapshots],
+    ask: Callable[[], Generator[Snapshot | Waiting, None, None]],
     then: str = "Your answer comes",
     most_seconds: float | None = None,
-) -> Generator[list[SideAnswer] | Waiting, None, None]:
+) -> Generator[Snapshot | Waiting, None, None]:
     """The snapshots of `ask`, asked when no job has the device, and again when one has come in between.
 
     Meanwhile a Waiting comes five times a second; `then` is how its last sentence begins. What was answered before a
@@ -54,6 +73,8 @@ def patiently(
             # A device on which nobody is to be seen, so that nothing above would wait.
             if gpu.busy_with(device) is None:
                 yield from _a_moment(Waiting(f"{busy.message} {then} by itself."), busy, deadline)
+        except GaveWay:
+            yield Waiting(in_line(1, background=True))
         except ServerGone:
             if asked_again:
                 raise
@@ -94,7 +115,7 @@ def _a_moment(waiting: Waiting, busy: gpu.Busy, deadline: float | None) -> Gener
     time.sleep(POLL_SECONDS)
 
 
-def _closing(snapshots: Snapshots) -> Snapshots:
+def _closing(snapshots: Generator[Snapshot, None, None]) -> Generator[Snapshot, None, None]:
     """As the snapshots themselves, which are closed with this."""
     try:
         yield from snapshots

@@ -21,8 +21,9 @@ from jobs.executors.local import PROJECT_ROOT
 from jobs.generation.engine import Engine
 from jobs.serving import address, client, connection, resident, waiting
 from jobs.serving.connection import ServerGone
-from jobs.serving.resident import Generation, Resident
+from jobs.serving.resident import Resident
 from jobs.serving.schema import CompareSettings, GenerationRequest, SideRequest
+from jobs.serving.turns import Question
 from jobs.serving.waiting import Waiting
 from storage import config, jobs
 from storage.errors import StudioError
@@ -31,7 +32,7 @@ from tests.jobs.serving.parts import ADAPTERS, end_server
 from tests.jobs.waiting import until
 
 PROMPT = "Row 3?"
-LONG = CompareSettings(sides=("base", "adapted", ADAPTERS[1]), max_new_tokens=460)
+LONG = CompareSettings(sides=("base", "adapted", ADAPTERS[1]), max_new_tokens=2000)
 SHORT = CompareSettings(max_new_tokens=8)
 HAIKU = "the job “Haiku”"
 
@@ -88,32 +89,45 @@ def test_a_job_that_comes_in_the_middle_of_an_answer_has_the_device_and_the_answ
     assert "stopped" not in {answer["finish_reason"] for answer in finished}
 
 
+def short_question(base_model_id: str) -> Question:
+    """One that the model in this process is asked."""
+    messages = [{"role": "user", "content": PROMPT}]
+    request = SideRequest(side="base", label="Base", messages=messages)
+    return Question(GenerationRequest(base_model_id, [request], max_new_tokens=8, temperature=0.0, seed=0))
+
+
 def test_a_model_that_is_given_up_while_it_is_loaded_writes_nothing(base_model_id, monkeypatch):
     connection.free_device()
-    messages = [{"role": "user", "content": PROMPT}]
-    generation = Generation(
-        GenerationRequest(
-            base_model_id=base_model_id,
-            requests=[SideRequest(side="base", label="Base", messages=messages)],
-            max_new_tokens=8,
-            temperature=0.0,
-            seed=0,
-            strength=1.0,
-        )
-    )
+    question = short_question(base_model_id)
 
     def loaded(folder: Path, device: str) -> Engine:
-        generation.given_up = True
-        generation.stop.set()
+        question.given_up = True
+        question.stop.set()
         return Engine(folder, device)
 
     monkeypatch.setattr(resident, "Engine", loaded)
     server = Resident("cpu")
     with pytest.raises(gpu.Busy, match="busy with a job"):
-        server.answer(generation)
-    assert generation.answers is None
+        server.answer(question)
+    assert question.latest is None
     server.free()
     assert gpu.holder("cpu") is None
+
+
+def test_a_loaded_model_answers_nobody_while_a_job_wants_the_device(base_model_id):
+    connection.free_device()
+    server = Resident("cpu")
+    server.answer(short_question(base_model_id))
+    user = DeviceUser(HAIKU)
+    try:
+        assert user.says().startswith("Waiting")
+        question = short_question(base_model_id)
+        with pytest.raises(gpu.Busy, match="busy with the job “Haiku”"):
+            server.answer(question)
+        assert question.latest is None
+    finally:
+        user.kill()
+        server.free()
 
 
 def test_a_job_that_comes_while_the_model_is_loaded_has_the_device_and_the_answer_comes_after():
