@@ -11,6 +11,8 @@ from jobs.datasets.checks.texts import prompt_key
 from jobs.datasets.conversations import Example
 
 LEAST_HELD_OUT = 8
+# Held out of a set that has four times as many: with 10, only what changes in nearly all rows can be told from chance.
+TELLING_HELD_OUT = 20
 _PLACE_BYTES = 16  # of 32: of a million different prompts, two are as good as never taken for one
 
 
@@ -35,7 +37,8 @@ class Splitter:
         """The numbers of the rows to hold out; see `held_out_rows`."""
         total = len(self._entries)
         most = total // 2
-        wanted = min(most, max(LEAST_HELD_OUT, math.ceil(share * total)))
+        least = TELLING_HELD_OUT if total >= 4 * TELLING_HELD_OUT else LEAST_HELD_OUT
+        wanted = min(most, max(least, math.ceil(share * total)))
         large = max(1, total // 20)
         self._entries.sort()
         chosen: set[int] = set()
@@ -51,7 +54,7 @@ class Splitter:
 
 
 def held_out_rows(examples: Iterable[Example], share: float = 0.1, seed: int = 0) -> set[int]:
-    """The row numbers to hold out: `share` of all, at least 8, never more than half.
+    """The row numbers to hold out: `share` of all, at least 8, of 80 and more at least 20, never more than half.
 
     Rows with the same prompt stay on one side. The choice hangs on content and seed alone, and a larger share
     keeps everything a smaller one chose. It is empty when holding out any group would take more than half.

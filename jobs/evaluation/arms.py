@@ -1,95 +1,143 @@
-"""The sides of a scorecard answer the held-out rows, each side under the same conditions."""
+"""Who answers the held-out rows on a scorecard, and what each of them is asked."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from jobs.base_models import catalogue
-from jobs.generation.chat import ChatFormat
-from jobs.serving import client
-from jobs.serving.schema import NAMED_SIDES, CompareSettings, SideAnswer
-from jobs.serving.sides import Messages, behind, requests_for, shared_system
+from jobs.evaluation import plan, schemas
+from jobs.evaluation.held_out import HeldOutRow, Messages, answer_lengths, rows_of, that_fit
+from jobs.serving import side_names, sides
+from jobs.serving.schema import SideRequest
+from jobs.serving.sides import behind, shared_system
+from storage import adapters, datasets
 from storage.adapters import Adapter
 from storage.errors import StudioError
+from storage.plans import Plan
 
-ROWS_PER_BATCH = 4
-LONGEST_ANSWER_TOKENS = 1024
+__all__ = ["Arms", "HeldOutRow", "arms_of", "base_folder", "earlier_adapters"]
 
-Report = Callable[[str, int | None, int | None], None]
+# Answered by the base model alone: so many tell what it does anyway.
+TRAINING_PROMPTS = 20
+# What was there before, on the same examples: whether it got better.
+MOST_EARLIER = 1
 
 
 @dataclass(frozen=True)
-class HeldOutRow:
-    """One example that training never saw: what is asked, and the answer that was wanted."""
+class Arms:
+    """The sides of one card in the order in which they are shown, and the rows that they answer.
 
-    row: int
-    messages: Messages
-    reference: str
-
-    @classmethod
-    def of(cls, row: dict[str, Any]) -> HeldOutRow:
-        """Split a dataset row before its last answer."""
-        messages = row["messages"]
-        last = max(index for index, turn in enumerate(messages) if turn["role"] == "assistant")
-        return cls(row["row"], messages[:last], messages[last]["content"])
-
-
-def answers_of_all_sides(
-    adapter: Adapter,
-    rows: list[HeldOutRow],
-    settings: CompareSettings,
-    report: Report,
-    should_stop: Callable[[], bool],
-) -> list[dict[str, SideAnswer]]:
-    """The answers of base, few_shot and adapted to each row, in the order of `rows`.
-
-    Raises: StudioError when stopped or when the model cannot answer; half an answer never counts.
+    `adapter` is the one that is judged, on the dataset that it is judged by; `limits` are the longest answers in
+    tokens, row by row.
     """
-    system = shared_system(adapter.dataset_id)
-    answered: list[dict[str, SideAnswer]] = []
-    for start in range(0, len(rows), ROWS_PER_BATCH):
-        counted = ("Answering held-out rows", start, len(rows))
-        report(*counted)
-        batch = rows[start : start + ROWS_PER_BATCH]
-        requests = []
-        for row in batch:
-            asked = behind(row.messages, system)
-            requests += requests_for(NAMED_SIDES, adapter, adapter.base_model_id, asked)
-        answers = client.answers(
-            adapter.base_model_id, requests, settings, should_stop, _waits(report, counted)
+
+    adapter: Adapter
+    sides: tuple[str, ...]
+    rows: list[HeldOutRow]
+    limits: list[int]
+    training: list[HeldOutRow]
+    training_limits: list[int]
+    left_out: list[int]
+    system: str | None
+    instruction: str
+    schema: dict[str, Any] | None
+
+    def requests(self, index: int) -> list[SideRequest]:
+        """What every side is asked of one held-out row."""
+        return self._asked(self.sides, self.rows[index], self.limits[index])
+
+    def training_request(self, index: int) -> SideRequest:
+        """What the base model is asked of one training row."""
+        return self._asked(("base",), self.training[index], self.training_limits[index])[0]
+
+    def messages(self, index: int) -> Messages:
+        """The conversation of one held-out row, as base model and adapter are asked it."""
+        return behind(self.rows[index].messages, self.system)
+
+    def _asked(self, named: Sequence[str], row: HeldOutRow, limit: int) -> list[SideRequest]:
+        asked = sides.requests_for(
+            named,
+            self.adapter,
+            self.adapter.base_model_id,
+            behind(row.messages, self.system),
+            self.adapter.strength,
         )
-        if any(answer["finish_reason"] == "stopped" for answer in answers):
-            raise StudioError("The scorecard was stopped.", "Start it again when you like.")
-        sides = len(NAMED_SIDES)
-        for index in range(len(batch)):
-            own = answers[index * sides : (index + 1) * sides]
-            answered.append({answer["side"]: answer for answer in own})
-    report("Answering held-out rows", len(rows), len(rows))
-    return answered
+        return [replace(request, max_new_tokens=limit) for request in asked]
 
 
-def _waits(report: Report, counted: tuple[str, int, int]) -> Callable[[str], None]:
-    """Says why there are no answers now; "" says that they go on, so what was counted stands there again."""
+def arms_of(
+    adapter: Adapter, dataset_id: str, rows: int, named: Sequence[str] | None, plan_now: Plan
+) -> Arms:
+    """The arms of a card: those that are named, else all that there can be.
 
-    def tell(words: str) -> None:
-        if words:
-            report(words, None, None)
-        else:
-            report(*counted)
+    Raises: StudioError when the base model or the rows are missing, or too long for the model.
+    """
+    adapter = replace(adapter, dataset_id=dataset_id)
+    folder = base_folder(adapter.base_model_id)
+    schema = schemas.of(dataset_id)
+    instruction = plan.instruction_of(dataset_id, plan_now)
+    system = shared_system(dataset_id)
+    before = [{"role": "system", "content": "\n\n".join(filter(None, (system, instruction)))}]
+    held_out = rows_of(dataset_id, "held_out", rows)
+    fitting = that_fit(folder, held_out, before)
+    training = that_fit(folder, rows_of(dataset_id, "train", TRAINING_PROMPTS), before)
+    if not fitting:
+        raise StudioError(
+            "There is no held-out example that the base model can read."
+            if held_out
+            else "This dataset has no held-out examples.",
+            "Add more examples; some of them are then kept aside for the test.",
+        )
+    return Arms(
+        adapter=adapter,
+        sides=tuple(named or _all_sides(adapter, instruction, schema)),
+        rows=fitting,
+        limits=answer_lengths(folder, fitting),
+        training=training,
+        training_limits=answer_lengths(folder, training),
+        left_out=[row.row for row in held_out if row not in fitting],
+        system=system,
+        instruction=instruction,
+        schema=schema,
+    )
 
-    return tell
+
+def _all_sides(adapter: Adapter, instruction: str, schema: dict[str, Any] | None) -> list[str]:
+    prompted = {side_names.INSTRUCTION: bool(instruction), side_names.CONSTRAINED: schema is not None}
+    usual = [side for side in side_names.NAMED_SIDES if prompted.get(side, True)]
+    return [*usual, *(one.id for one in earlier_adapters(adapter)[:MOST_EARLIER])]
 
 
-def longest_answer(adapter: Adapter, references: list[str]) -> int:
-    """How many tokens an answer may have: what the wanted answers need, and a quarter more."""
-    folder = catalogue.find(adapter.base_model_id).folder
+def earlier_adapters(adapter: Adapter) -> list[Adapter]:
+    """Adapters made before this one, of the same base model on versions of the same examples; the newest first.
+
+    Those that were to learn from a part of the examples only are no rivals.
+    """
+    try:
+        family = datasets.get(adapter.dataset_id).family
+    except StudioError:
+        return []
+    versions = {version.id for version in datasets.versions(family)}
+    found = adapters.list_all(adapter.base_model_id)
+    return [
+        one
+        for one in found
+        if one.dataset_id in versions
+        and one.created_at < adapter.created_at
+        and one.id != adapter.id
+        and one.settings.get("train_share", 1.0) == 1.0
+    ]
+
+
+def base_folder(base_model_id: str) -> Path:
+    """Where the base model lies; raises StudioError where it is not on this computer."""
+    folder = catalogue.find(base_model_id).folder
     if folder is None:
         raise StudioError(
-            f"The base model “{adapter.base_model_id}” is not on this computer.",
+            f"The base model “{base_model_id}” is not on this computer.",
             "Fetch it first, on the Model page.",
         )
-    chat = ChatFormat.load(folder)
-    longest = max(len(chat.prompt_ids([{"role": "user", "content": text}])) for text in references)
-    return min(longest * 5 // 4, LONGEST_ANSWER_TOKENS)
+    return folder

@@ -1,118 +1,101 @@
-"""Did it work? Base model, prompting and adapter answer rows that training never saw, and rules count."""
+"""Did it work? The scorecards that there are, and the one in the making; free of torch, for the page."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from statistics import fmean
 from typing import Any
 
 from jobs import adapter_record
-from jobs.datasets.rows import page_of_rows, some_rows
-from jobs.evaluation import rules
-from jobs.evaluation.arms import HeldOutRow, Report, answers_of_all_sides, longest_answer
-from jobs.evaluation.rules import Rule
-from jobs.evaluation.statistics import wilson
-from jobs.evaluation.verdict import Passed, verdict
-from jobs.serving.schema import NAMED_SIDES, CompareSettings, SideAnswer
-from storage import adapters, datasets, evaluations
-from storage.adapters import Adapter
+from jobs.evaluation import card as cards
+from jobs.evaluation import plan
+from jobs.evaluation.submission import PARTIAL_FILE, newest, running
+from storage import adapters, evaluations, files, plans
+from storage.errors import StudioError
+from storage.evaluations import Evaluation
 
-EXAMPLES = 10
+__all__ = ["is_fresh", "newest", "of", "partial", "recounted", "rules_of", "running"]
 
 
-def scorecard(
-    adapter_id: str,
-    report: Report | None = None,
-    max_rows: int = 40,
-    force: bool = False,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> dict[str, Any]:
-    """The adapter's card, answered now or, unless `force`, as it was stored for the same rows and weights.
+def of(adapter_id: str, dataset_id: str | None = None) -> dict[str, Any] | None:
+    """The newest card of an adapter on a dataset, by default its own; None where there is none.
 
-    Raises: StudioError when the adapter, its dataset or its base model is missing, or the computer is busy.
+    Raises: StudioError when there is no such adapter.
     """
-    adapter = adapters.get(adapter_id)
-    page = page_of_rows(adapter.dataset_id, 0, max_rows, split="held_out")
-    rows = [HeldOutRow.of(row) for row in page.rows]
-    asked_about = {
-        "dataset_sha256": datasets.get(adapter.dataset_id).sha256,
-        "weights_sha256": adapter.weights_sha256,
-        "row_numbers": [row.row for row in rows],
-    }
-    stored = evaluations.latest(adapter_id)
-    if stored is not None and not force and stored.card.get("asked_about") == asked_about:
+    stored = _stored(adapter_id, dataset_id)
+    return None if stored is None else stored.card
+
+
+def is_fresh(card: dict[str, Any]) -> bool:
+    """Whether the same questions would be asked today; other rules alone need no new answers.
+
+    Where nothing can be asked any more, because the examples are gone, a card stays what is known.
+    """
+    if not _has_rows(card["dataset_id"]):
+        return True
+    adapter = adapters.get(card["adapter_id"])
+    now = plans.get(card["dataset_id"])
+    about = card["asked_about"]
+    instruction = about["instruction"]
+    if about["plan"] != {"rules": now.rules, "instruction": now.instruction}:
+        instruction = plan.instruction_of(card["dataset_id"], now)
+    today = cards.asked_about(adapter, now, instruction)
+    return all(about.get(name) == value for name, value in today.items() if name != "plan")
+
+
+def recounted(adapter_id: str, dataset_id: str | None = None) -> dict[str, Any] | None:
+    """The newest card counted again by the rules as they are now, and kept; None where there is none.
+
+    Nothing is asked anew: a card holds its answers.
+    Raises: StudioError when there is no such adapter, or when the plan holds a rule that is none.
+    """
+    stored = _stored(adapter_id, dataset_id)
+    if stored is None:
+        return None
+    if not _has_rows(stored.card["dataset_id"]):
         return stored.card
-    card = _card(adapter, rows, report or _silent, should_stop) | {"asked_about": asked_about}
-    adapter_record.keep_scorecard(evaluations.add(adapter_id, card))
-    return card
+    rules_now = plan.rules_of(stored.card["dataset_id"])
+    counted = evaluations.replace(stored.id, cards.counted(stored.card, rules_now))
+    adapter_record.keep_scorecard(counted)
+    return counted.card
 
 
-def _card(
-    adapter: Adapter, rows: list[HeldOutRow], report: Report, should_stop: Callable[[], bool]
-) -> dict[str, Any]:
-    training = [
-        HeldOutRow.of(row).reference for row in some_rows(adapter.dataset_id, "train", rules.MOST_MINED)
+def rules_of(adapter_id: str, dataset_id: str | None = None) -> list[dict[str, Any]]:
+    """Every rule of a dataset, with what its card says of it where there is one.
+
+    Raises: StudioError when there is no such adapter, or the examples are gone.
+    """
+    dataset_id = dataset_id or adapters.get(adapter_id).dataset_id
+    stored = of(adapter_id, dataset_id)
+    if stored is not None and not _has_rows(dataset_id):
+        return list(stored["rules"])
+    found = plan.rules_of(dataset_id)
+    if stored is not None:
+        return list(cards.counted(stored, found)["rules"])
+    is_on = {rule.name: on for rule, on in found}
+    return [
+        cards.rule_entry(one, is_on[one.rule.name])
+        for one in plan.judged_of(dataset_id, [rule for rule, _ in found])
     ]
-    references = [row.reference for row in rows]
-    counting = rules.that_hold(rules.mine(training), references)
-    answered: list[dict[str, SideAnswer]] = []
-    if rows:
-        settings = CompareSettings(max_new_tokens=longest_answer(adapter, references))
-        answered = answers_of_all_sides(adapter, rows, settings, report, should_stop)
-    passed: Passed = {
-        side: [
-            [rule.passes(answers[side]["text"], row.reference) for rule in counting]
-            for row, answers in zip(rows, answered, strict=True)
-        ]
-        for side in NAMED_SIDES
-    }
-    sides = [_side(side, [answers[side] for answers in answered]) for side in NAMED_SIDES] if rows else []
-    prompt_tokens = {side["side"]: side["prompt_tokens_mean"] for side in sides}
-    tokens_saved = prompt_tokens["few_shot"] - prompt_tokens["adapted"] if rows else 0.0
-    return {
-        "adapter_id": adapter.id,
-        "dataset_id": adapter.dataset_id,
-        "rows": len(rows),
-        "verdict": verdict(passed, counting, tokens_saved).as_json(),
-        "sides": sides,
-        "rules": [_rule(rule, index, passed) for index, rule in enumerate(counting)],
-        "examples": [_example(row, answers) for row, answers in zip(rows, answered, strict=True)][:EXAMPLES],
-    }
 
 
-def _side(side: str, answers: list[SideAnswer]) -> dict[str, Any]:
-    return {
-        "side": side,
-        "label": answers[0]["label"],
-        "weights": answers[0]["weights"],
-        "prompt_tokens_mean": fmean(answer["prompt_tokens"] for answer in answers),
-        "tokens_mean": fmean(answer["tokens"] for answer in answers),
-    }
+def partial(adapter_id: str, dataset_id: str | None = None) -> dict[str, Any] | None:
+    """The card in the making as far as it is, without a verdict; None where there is nothing yet."""
+    job = running(adapter_id, dataset_id)
+    written = [] if job is None else list(files.run_folder(job.id).glob(f"attempt-*/{PARTIAL_FILE}"))
+    if not written:
+        return None
+    try:
+        found = files.read_json(max(written, key=lambda path: path.stat().st_mtime))
+    except (OSError, StudioError):  # it has just ended
+        return None
+    return found if isinstance(found, dict) else None
 
 
-def _rule(rule: Rule, index: int, passed: Passed) -> dict[str, Any]:
-    sides = {}
-    for side, rows in passed.items():
-        count = sum(row[index] for row in rows)
-        rate = wilson(count, len(rows))
-        sides[side] = {
-            "passed": count,
-            "rows": len(rows),
-            "rate": rate.value,
-            "low": rate.low,
-            "high": rate.high,
-        }
-    return {"name": rule.name, "words": rule.words, "sides": sides}
+def _stored(adapter_id: str, dataset_id: str | None) -> Evaluation | None:
+    found = evaluations.latest(adapter_id, dataset_id or adapters.get(adapter_id).dataset_id)
+    # What an older studio measured lacks most of what is shown and asked now.
+    return found if found is not None and found.card.get("version") == cards.VERSION else None
 
 
-def _example(row: HeldOutRow, answers: dict[str, SideAnswer]) -> dict[str, Any]:
-    return {
-        "row": row.row,
-        "prompt": row.messages[-1]["content"] if row.messages else "",
-        "wanted": row.reference,
-        "answers": {side: answer["text"] for side, answer in answers.items()},
-    }
-
-
-def _silent(words: str, done: int | None, total: int | None) -> None:
-    """Report to nobody."""
+def _has_rows(dataset_id: str) -> bool:
+    """Whether the examples are still there; an adapter outlives them."""
+    return files.dataset_folder(dataset_id).is_dir()

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from jobs import finishing
-from storage import adapters, checkpoints, files, jobs, metrics
+from jobs.base_models import catalogue
+from storage import adapters, checkpoints, datasets, evaluations, files, jobs, metrics
 from storage.errors import StudioError
 from storage.jobs import Job
 
@@ -136,3 +137,103 @@ def test_a_checkpoint_that_was_set_aside_is_offered_no_more(job: Job) -> None:
     files.write_json(files.attempt_folder(job.id, 1) / "result.json", {"status": "failed", "error": error})
     assert finishing.finish(job)
     assert [state.step for state in checkpoints.list_of(job.id)] == [10]
+
+
+@pytest.fixture
+def judged(home: Path, tiny_model: Path) -> Job:
+    """As `job`, of a dataset and a base model that a scorecard can be made with."""
+    base = catalogue.add_custom(str(tiny_model)).id
+    datasets.add(
+        id="d", name="Tone", source_name="t.csv", format="csv", columns=["prompt", "response"], rows=9, train_rows=6,
+        held_out_rows=3, problems=[], sha256="0" * 64,
+    )  # fmt: skip
+    jobs.add("training", "a name", "cpu", dataset_id="d", base_model_id=base, rank=8)
+    job = jobs.claim(set())
+    assert job
+    folder = files.attempt_folder(job.id, job.attempt)
+    files.write_bytes(folder / "adapter" / "adapter_model.safetensors", b"weights")
+    files.write_json(folder / "result.json", {"status": "finished", "adapter": MADE})
+    return job
+
+
+def test_a_crash_before_the_end_is_written_down_leaves_one_scorecard(
+    judged: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*_values: object, **_more: object) -> bool:
+        raise StudioError("The database is busy.", "Try again in a moment.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs, "finish", crash)
+        with pytest.raises(StudioError, match="busy"):
+            finishing.finish(judged)
+    assert jobs.get(judged.id).status == "running"
+    (waiting,) = jobs.list_all(kind="scorecard")
+    assert waiting.status == "queued", "from then on no crash can lose it"
+    assert finishing.finish(judged)
+    assert jobs.get(judged.id).status == "finished"
+    assert jobs.list_all(kind="scorecard") == [waiting]
+    assert waiting.settings["adapter_id"] == jobs.get(judged.id).adapter_id
+    assert (files.run_folder(waiting.id) / "state.json").is_file()
+
+
+def test_a_stopped_training_is_not_judged_by_itself(judged: Job) -> None:
+    folder = files.attempt_folder(judged.id, judged.attempt)
+    files.write_json(folder / "result.json", {"status": "stopped", "adapter": MADE})
+    assert finishing.finish(judged)
+    assert jobs.get(judged.id).adapter_id and jobs.list_all(kind="scorecard") == []
+
+
+def with_card(judged: Job) -> tuple[Job, Path]:
+    """A claimed scorecard of a finished training, whose process has left its card and a result."""
+    assert finishing.finish(judged)
+    job = jobs.claim(set())
+    assert job and job.kind == "scorecard"
+    folder = files.attempt_folder(job.id, job.attempt)
+    card = {"adapter_id": job.settings["adapter_id"], "dataset_id": "d", "verdict": {"code": "works"}}
+    files.write_json(folder / "card.json", card)
+    files.write_json(folder / "result.json", {"status": "finished", "card": "card.json"})
+    return job, folder / "card.json"
+
+
+def test_a_card_is_kept_once_whatever_crashes(judged: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    job, left = with_card(judged)
+
+    def crash(*_values: object, **_more: object) -> bool:
+        raise StudioError("The database is busy.", "Try again in a moment.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs, "finish", crash)
+        with pytest.raises(StudioError, match="busy"):
+            finishing.finish(job)
+    assert left.exists() and jobs.get(job.id).status == "running"
+    assert finishing.finish(job)
+    assert jobs.get(job.id).status == "finished" and not left.exists()
+    kept = evaluations.latest(job.settings["adapter_id"])
+    assert kept is not None and (kept.id, kept.card["verdict"]) == (f"{job.id}-1", {"code": "works"})
+    in_folder = files.adapter_folder(kept.adapter_id) / "scorecards"
+    assert [path.stem for path in in_folder.iterdir()] == [kept.id]
+    assert "card" not in jobs.get(job.id).result, "a database of cards needs them once"
+
+
+def test_a_card_of_an_adapter_that_was_deleted_meanwhile_fails_in_words(judged: Job) -> None:
+    job, _ = with_card(judged)
+    adapters.remove(job.settings["adapter_id"])
+    assert finishing.finish(job)
+    ended = jobs.get(job.id)
+    assert ended.status == "failed" and "adapter was deleted" in (ended.error_message or "")
+
+
+def test_a_card_that_is_not_there_is_a_failure_in_words(judged: Job) -> None:
+    job, left = with_card(judged)
+    left.unlink()
+    assert finishing.finish(job)
+    assert jobs.get(job.id).status == "failed" and jobs.get(job.id).error_message
+    assert evaluations.latest(job.settings["adapter_id"]) is None
+
+
+def test_a_card_of_an_old_attempt_is_not_kept(judged: Job) -> None:
+    job, _ = with_card(judged)
+    jobs.requeue(job.id, job.attempt)
+    assert jobs.claim(set())
+    assert not finishing.finish(job)
+    assert evaluations.latest(job.settings["adapter_id"]) is None

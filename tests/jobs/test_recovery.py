@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from jobs import queue, recovery, run_folder, run_state, worker
+from jobs import gpu, queue, recovery, run_folder, run_state, worker
 from jobs.executors import processes
 from jobs.executors.local import LocalExecutor
 from storage import files, jobs, metrics
@@ -239,3 +239,16 @@ def test_what_goes_on_by_itself(
     usual = {"step": 0, "done": 0, "saved": 0, "counted": True}
     job = dataclasses.replace(submit("count"), interruptions=[{**usual, **one} for one in before])
     assert (recovery.refusal(job, {**usual, **now}) is None) is goes_on
+
+
+def test_a_job_that_waits_for_the_model_server_is_not_given_up_for_getting_no_further(home: Path) -> None:
+    waits = dataclasses.replace(submit("count"), device=gpu.EVALUATION, phase_done=3)
+    killed = recovery.interruption(waits, recovery.KILLED)
+    assert (
+        killed["counted"]
+        and recovery.refusal(dataclasses.replace(waits, interruptions=[killed]), killed) is None
+    )
+    thrice = dataclasses.replace(waits, interruptions=[killed] * 3)
+    assert recovery.refusal(thrice, killed) is not None, "what is killed again and again still ends"
+    assert recovery.interruption(waits, recovery.RESTARTED)["counted"] is False
+    assert recovery.interruption(submit("count"), recovery.RESTARTED)["counted"] is True

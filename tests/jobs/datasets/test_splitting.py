@@ -21,9 +21,9 @@ def distinct(count: int) -> list[Example]:
 
 
 @pytest.mark.parametrize(
-    ("rows", "held_out"), [(2, 1), (3, 1), (10, 5), (16, 8), (50, 8), (92, 10), (1000, 100)]
+    ("rows", "held_out"), [(2, 1), (3, 1), (10, 5), (16, 8), (79, 8), (80, 20), (92, 20), (1000, 100)]
 )
-def test_a_tenth_but_at_least_eight_and_at_most_half(rows: int, held_out: int) -> None:
+def test_a_tenth_but_enough_to_tell_and_at_most_half(rows: int, held_out: int) -> None:
     assert len(held_out_rows(distinct(rows))) == held_out
 
 
@@ -37,7 +37,7 @@ def test_the_order_of_the_rows_does_not_matter() -> None:
 
 
 def test_what_a_smaller_share_held_out_a_larger_one_holds_out_too() -> None:
-    examples = [example(row, f"Question {row * row % 90}?") for row in range(200)]
+    examples = [example(row, f"Question {row * row % 90}?") for row in range(300)]
     chosen = [held_out_rows(examples, share) for share in (0.05, 0.1, 0.2, 0.3, 0.5)]
     assert all(smaller < larger for smaller, larger in pairwise(chosen))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from jobs.evaluation.statistics import paired_difference, wilson
+from jobs.evaluation.statistics import mean_interval, paired_difference, ratio_interval, wilson
 
 
 def test_wilson_gives_the_published_interval():
@@ -53,3 +53,37 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
 def test_sides_of_different_lengths_are_refused():
     with pytest.raises(ValueError):
         paired_difference([1, 0], [1])
+
+
+def test_few_rows_that_differ_are_not_taken_for_proof():
+    few = paired_difference([1] * 4 + [0] * 6, [0] * 10)
+    assert few.low > 0 and few.p == 0.125 and not few.is_real
+    enough = paired_difference([1] * 6 + [0] * 2, [0] * 8)
+    assert enough.p == pytest.approx(2 / 2**6) and enough.is_better and not enough.is_worse
+
+
+def test_the_test_of_signs_agrees_with_all_signs_where_it_draws_them():
+    rng = np.random.default_rng(3)
+    ours = rng.normal(0.5, 1, 16)
+    every = np.array([[1 - 2 * (n >> bit & 1) for bit in range(16)] for n in range(2**16)])
+    exact = np.mean(np.abs(every @ ours) >= abs(ours.sum()) - 1e-12)
+    assert paired_difference(ours, np.zeros(16)).p == pytest.approx(exact, abs=0.01)
+
+
+def test_where_no_row_differs_the_interval_says_what_may_have_been_missed():
+    # Clopper & Pearson (1934): nothing in 40 may still be 8.8 %.
+    same = paired_difference([1.0] * 40, [1.0] * 40)
+    assert (round(same.low, 3), round(same.high, 3), same.is_real) == (-0.088, 0.088, False)
+
+
+def test_a_ratio_weighs_rows_by_their_tokens():
+    assert ratio_interval([10, 1], [10, 10]).value == pytest.approx(0.55)
+    with pytest.raises(ValueError):
+        ratio_interval([1.0], [0.0])
+
+
+def test_the_interval_of_a_mean_holds_the_mean():
+    interval = mean_interval([0, 1, 1, 1])
+    assert interval.low < interval.value == 0.75 < interval.high
+    with pytest.raises(ValueError):
+        mean_interval([])

@@ -1,0 +1,325 @@
+"""Blind comparison: two sides answer the same prompt, nobody knows whose answer is whose, and votes are counted."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from random import Random
+from typing import Any
+
+from jobs import adapter_record
+from jobs.base_models import catalogue
+from jobs.evaluation.held_out import HeldOutRow, rows_of, that_fit
+from jobs.evaluation.statistics import Interval, wilson
+from jobs.serving import client
+from jobs.serving.schema import CompareSettings, SideAnswer
+from jobs.serving.side_names import ADAPTED, NAMED_SIDES, parts_of
+from jobs.serving.sides import behind, requests_for, shared_system
+from storage import adapters, files, votes
+from storage.adapters import Adapter
+from storage.errors import StudioError
+from storage.votes import FIRST, SECOND, TIE, Counts, Vote
+
+# The keys of a vote: for the answer on the left, the one on the right, for neither.
+LEFT, RIGHT, NEITHER = CHOICES = ("1", "2", "0")
+MOST_PROMPTS = 5000
+SEEDS = 2**31 - 2
+EVEN = 0.5
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Two sides and how they are asked; `first` and `second` are in the same order whoever was named first."""
+
+    adapter_id: str
+    first: str
+    second: str
+    temperature: float = 0.0
+    max_new_tokens: int = 256
+
+    @classmethod
+    def of(
+        cls, adapter_id: str, sides: Sequence[str], temperature: Any = 0.0, max_new_tokens: Any = 256
+    ) -> Contest:
+        """The contest of two sides, which may be the same one drawn twice.
+
+        Raises StudioError for an unknown adapter, a side or a number that cannot be, and for two sides that could
+        only give the same answer.
+        """
+        adapters.get(adapter_id)
+        if len(sides) != 2:
+            raise StudioError(f"{len(sides)} sides were named.", "Name two: each pair has two answers.")
+        for side in sides:
+            parts_of(side)
+        given = {"temperature": temperature, "max_new_tokens": max_new_tokens}
+        checked = CompareSettings.from_json(given)
+        if sides[0] == sides[1] and checked.temperature == 0:
+            raise StudioError(
+                "Both sides are the same, and at temperature 0 they answer the same.",
+                "Set a temperature above 0, such as 0.7: then each draws its own answer.",
+            )
+        first, second = sorted(sides, key=_rank)
+        return cls(adapter_id, first, second, checked.temperature, checked.max_new_tokens)
+
+    @property
+    def key(self) -> str:
+        """What votes are counted together: the sides at their strengths and the temperature."""
+        adapter = adapters.get(self.adapter_id)
+        sides = [_at_its_strength(side, adapter) for side in (self.first, self.second)]
+        return "|".join([*sides, f"temperature {self.temperature:g}"])
+
+    @property
+    def is_against_itself(self) -> bool:
+        """Whether both answers come from the same side, so that only chance can tell them apart."""
+        return self.first == self.second
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two answers to one held-out prompt; `answers` and `seeds` are those of the contest's first and second side."""
+
+    id: str
+    contest: Contest
+    row: HeldOutRow
+    number: int
+    rows: int
+    answers: tuple[SideAnswer, SideAnswer]
+    seeds: tuple[int, int]
+    shown_left: str
+
+    @property
+    def shown(self) -> tuple[SideAnswer, SideAnswer]:
+        """The answers as they stand before the reader: left, right."""
+        first, second = self.answers
+        return (first, second) if self.shown_left == FIRST else (second, first)
+
+    @property
+    def are_the_same(self) -> bool:
+        """Whether both sides said the same, word for word."""
+        return self.answers[0]["text"].strip() == self.answers[1]["text"].strip()
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a contest stands: `share` is that of the second side, with ties counted half; None without votes."""
+
+    counts: Counts
+    share: Interval | None
+
+    def sentence(self, labels: Mapping[str, str], contest: Contest) -> str:
+        """In words that claim no more than the votes allow."""
+        if self.share is None:
+            return "No votes yet."
+        name = "The second draw" if contest.is_against_itself else f"“{labels[contest.second]}”"
+        other = "the first" if contest.is_against_itself else f"“{labels[contest.first]}”"
+        low, high = 100 * self.share.low, 100 * self.share.high
+        votes_counted = f"{self.counts.total} vote{'' if self.counts.total == 1 else 's'}"
+        said = f"{name} wins {100 * self.share.value:.0f} % of {votes_counted} (95 % interval {low:.0f}–{high:.0f} %)"
+        if contest.is_against_itself:
+            even = self.share.low <= EVEN <= self.share.high
+            return f"{said}: {'no difference, as it should be' if even else 'chance, since both are the same side'}."
+        if self.share.low > EVEN:
+            return f"{said}: it is preferred to {other}."
+        if self.share.high < EVEN:
+            return f"{said}: {other} is preferred."
+        return f"{said}: that may still be chance."
+
+
+def standing(contest: Contest) -> Standing:
+    """How the votes stand; with ties as half a win for each, the interval is at least as wide as it has to be."""
+    counted = votes.counts(contest.adapter_id, contest.key)
+    if not counted.total:
+        return Standing(counted, None)
+    return Standing(counted, wilson(counted.second + counted.ties / 2, counted.total))
+
+
+def next_row(contest: Contest, leave_out: Collection[int] = ()) -> HeldOutRow:
+    """The held-out row whose turn it is: of those voted on least often the first, if possible not of `leave_out`.
+
+    Raises StudioError when there is none.
+    """
+    return _turn(contest, leave_out)[0]
+
+
+def ask(
+    contest: Contest,
+    leave_out: Collection[int] = (),
+    should_stop: Callable[[], bool] = lambda: False,
+    waits: Callable[[str], object] = lambda words: None,
+) -> Pair:
+    """Let both sides answer the prompt whose turn it is.
+
+    While a job has the device, `waits` is told so in sentences, and "" when it goes on.
+    Raises StudioError when `should_stop` says so, when no row is held out, or when the model cannot answer.
+    """
+    row, number, times = _turn(contest, leave_out)
+    adapter = adapters.get(contest.adapter_id)
+    seed, shown_left = drawn(contest.adapter_id, contest.key, row.row, times)
+    messages = behind(row.messages, shared_system(adapter.dataset_id))
+    requests = [
+        request
+        for side in (contest.first, contest.second)
+        for request in requests_for(
+            [side], adapter, adapter.base_model_id, messages, adapter.strength, row.row
+        )
+    ]
+    settings = CompareSettings(
+        temperature=contest.temperature, max_new_tokens=contest.max_new_tokens, seed=seed
+    )
+    # One batch draws the same noise for all: the same side twice needs a second one to answer anything else.
+    seeds = (seed, seed + 1) if contest.is_against_itself else (seed, seed)
+    batches = [requests] if seeds[0] == seeds[1] else [[one] for one in requests]
+    answered: list[SideAnswer] = []
+    for one_seed, batch in zip(dict.fromkeys(seeds), batches, strict=True):
+        answered += client.answers(
+            adapter.base_model_id,
+            batch,
+            replace(settings, seed=one_seed),
+            should_stop,
+            waits,
+            background=False,
+        )
+    first, second = answered
+    if "stopped" in (first["finish_reason"], second["finish_reason"]):
+        raise StudioError("Answering was stopped.", "Start it again when you like.")
+    total = len(_prompts(adapter.dataset_id, adapter.base_model_id))
+    return Pair(files.new_id(), contest, row, number, total, (first, second), seeds, shown_left)
+
+
+def drawn(adapter_id: str, contest: str, row: int, times: int) -> tuple[int, str]:
+    """The seed of a prompt's answers, and which side stands on the left: the same for the same prompt every time."""
+    chance = Random(f"{adapter_id} {contest} {row} {times}")
+    return chance.randrange(SEEDS), chance.choice((FIRST, SECOND))
+
+
+def vote(pair: Pair, choice: str) -> Vote:
+    """Count a vote, "1" for the left answer, "2" for the right, "0" for neither; of a pair only the first counts.
+
+    It is in the adapter's folder and in the database when this returns.
+    Raises StudioError for any other choice, and when the adapter is gone.
+    """
+    if choice not in CHOICES:
+        raise StudioError(
+            f"The vote is {choice!r}.", "Vote 1 for the left answer, 2 for the right, 0 for a tie."
+        )
+    right = SECOND if pair.shown_left == FIRST else FIRST
+    winner = {LEFT: pair.shown_left, RIGHT: right, NEITHER: TIE}[choice]
+    contest = pair.contest
+    given = Vote(
+        id=pair.id,
+        adapter_id=contest.adapter_id,
+        contest=contest.key,
+        held_out_row=pair.row.row,
+        first=contest.first,
+        second=contest.second,
+        shown_left=pair.shown_left,
+        winner=winner,
+        details={
+            "prompt": pair.row.prompt,
+            "temperature": contest.temperature,
+            "max_new_tokens": contest.max_new_tokens,
+            **{
+                name: {
+                    "label": answer["label"],
+                    "text": answer["text"],
+                    "weights": answer["weights"],
+                    "seed": seed,
+                }
+                for name, answer, seed in zip((FIRST, SECOND), pair.answers, pair.seeds, strict=True)
+            },
+        },
+        created_at=time.time(),
+    )
+    adapters.get(contest.adapter_id)
+    # The folder first: what the database then lacks for a crash, the same vote once more or a rebuild brings.
+    adapter_record.keep_vote(given)
+    return votes.add(**vars(given))
+
+
+VOTES_HEADER = (
+    *(
+        "given",
+        "contest",
+        "held-out row",
+        "prompt",
+        "first side",
+        "second side",
+        "first answer",
+        "second answer",
+    ),
+    *("shown left", "winner", "winning side", "temperature", "first weights", "second weights", "id"),
+)
+
+
+def votes_table(adapter_id: str) -> Iterator[list[Any]]:
+    """The votes on an adapter as rows under `VOTES_HEADER`; raises StudioError when there is no such adapter."""
+    adapters.get(adapter_id)
+    return (_table_row(one) for one in votes.list_of(adapter_id))
+
+
+def _table_row(one: Vote) -> list[Any]:
+    first, second = (one.details.get(name, {}) for name in (FIRST, SECOND))
+    winning = {FIRST: first, SECOND: second}.get(one.winner, {})
+    return [
+        time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(one.created_at)),
+        one.contest,
+        one.held_out_row,
+        one.details.get("prompt"),
+        first.get("label", one.first),
+        second.get("label", one.second),
+        first.get("text"),
+        second.get("text"),
+        one.shown_left,
+        one.winner,
+        winning.get("label", ""),
+        one.details.get("temperature"),
+        first.get("weights"),
+        second.get("weights"),
+        one.id,
+    ]
+
+
+def _turn(contest: Contest, leave_out: Collection[int]) -> tuple[HeldOutRow, int, int]:
+    """The row whose turn it is, its place among the held-out rows from 1, and how often it was voted on."""
+    adapter = adapters.get(contest.adapter_id)
+    rows = _prompts(adapter.dataset_id, adapter.base_model_id)
+    if not rows:
+        raise StudioError(
+            f"No examples of the adapter “{adapter.name}” were kept aside that its base model can be asked.",
+            "Train with some held-out examples, then compare here.",
+        )
+    times = Counter(votes.rows_asked(contest.adapter_id, contest.key))
+    place = min(range(len(rows)), key=lambda at: (rows[at].row in leave_out, times[rows[at].row], at))
+    return rows[place], place + 1, times[rows[place].row]
+
+
+@lru_cache(maxsize=4)
+def _prompts(dataset_id: str, base_model_id: str) -> list[HeldOutRow]:
+    """The rows that are asked in turn; a version of a dataset never changes, so read once."""
+    rows = [row for row in rows_of(dataset_id, "held_out", MOST_PROMPTS) if row.messages]
+    rows = [row for row in rows if row.messages[-1]["role"] == "user" and row.prompt.strip()]
+    folder = catalogue.find(base_model_id).folder
+    if folder is None:
+        raise StudioError(
+            f"The base model “{base_model_id}” is not on this computer.", "Fetch it first, on the Model page."
+        )
+    return that_fit(folder, rows, behind([], shared_system(dataset_id)))
+
+
+def _rank(side: str) -> tuple[int, str]:
+    """The order of sides: those with names of their own as everywhere, then adapters."""
+    return (NAMED_SIDES.index(side), "") if side in NAMED_SIDES else (len(NAMED_SIDES), side)
+
+
+def _at_its_strength(side: str, adapter: Adapter) -> str:
+    """The side with the strength that is kept with its adapter, unless it is as trained or says so itself."""
+    if side in NAMED_SIDES:
+        return f"{side}*{adapter.strength:g}" if side == ADAPTED and adapter.strength != 1 else side
+    parts = []
+    for part in parts_of(side):
+        strength = adapters.get(part.adapter_id).strength if part.strength is None else part.strength
+        parts.append(part.weights if strength == 1 else f"{part.weights}*{strength:g}")
+    return "+".join(parts)

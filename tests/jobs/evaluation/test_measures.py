@@ -1,0 +1,73 @@
+"""Closeness, fit and loss on answers whose place is known."""
+
+from __future__ import annotations
+
+import pytest
+
+from jobs.evaluation import measures
+
+QUESTIONS = [f"Where is {town}?" for town in ("Bern", "Graz", "Lyon", "Turin", "Gent", "Porto")]
+WANTED = [
+    "Bern lies on the Aare, in Switzerland.",
+    "Graz lies on the Mur, in Austria.",
+    "Lyon lies where the Rhône meets the Saône, in France.",
+    "Turin lies on the Po, below the Alps, in Italy.",
+    "Gent lies where Lys and Scheldt meet, in Belgium.",
+    "Porto lies at the mouth of the Douro, in Portugal.",
+]
+SHUFFLED = [*WANTED[1:], WANTED[0]]
+
+
+def named(found: list, name: str):
+    return next(one for one in found if one.name == name)
+
+
+def test_the_wanted_answer_is_the_closest_and_another_ones_is_not_close():
+    found = measures.of({"base": SHUFFLED, "adapted": WANTED}, WANTED, QUESTIONS)
+    assert list(named(found, "exact_match").scores["adapted"]) == [1.0] * 6
+    assert list(named(found, "exact_match").scores["base"]) == [0.0] * 6
+    assert min(named(found, "chrf").scores["adapted"]) == 100.0
+    assert max(named(found, "chrf").scores["base"]) < 80
+    assert named(found, "chrf").as_json()["difference"]["value"] > 20
+
+
+def test_answers_of_other_questions_do_not_fit_theirs():
+    fit = measures.fits({"base": SHUFFLED, "adapted": WANTED}, WANTED, QUESTIONS)
+    assert fit is not None
+    assert min(fit.scores["adapted"]) > 20
+    assert sum(fit.scores["base"]) / 6 < 5
+
+
+@pytest.mark.parametrize(
+    "references, prompts",
+    [
+        (["Thank you for writing."] * 6, QUESTIONS),
+        (WANTED, ["A sentence, please."] * 6),
+        (WANTED[:2], QUESTIONS[:2]),
+    ],
+    ids=["one answer to all", "one question", "two rows"],
+)
+def test_fit_is_left_out_where_it_says_nothing(references, prompts):
+    answers = {"base": references, "adapted": references}
+    assert measures.fits(answers, references, prompts) is None
+
+
+def test_empty_answers_are_far_from_everything_but_each_other():
+    found = measures.of({"base": ["", " "], "adapted": ["", "b"]}, ["", "a"], ["q", "r"])
+    assert list(named(found, "chrf").scores["base"]) == [100.0, 0.0]
+
+
+def test_loss_is_per_token_and_lower_for_the_better_side():
+    rows = {
+        "base": [{"nats": 30.0, "tokens": 10}, {"nats": 20.0, "tokens": 10}],
+        "adapted": [{"nats": 3.0, "tokens": 10}, {"nats": 2.0, "tokens": 10}],
+    }
+    found = measures.loss(rows)
+    assert found is not None
+    assert found["sides"]["base"]["value"] == 2.5 and found["sides"]["adapted"]["value"] == 0.25
+    assert found["difference"]["value"] == pytest.approx(-2.25)
+    assert measures.loss({"base": []}) is None
+
+
+def test_without_rows_nothing_is_measured():
+    assert measures.of({"base": [], "adapted": []}, [], []) == []
