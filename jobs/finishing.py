@@ -7,9 +7,11 @@ from signal import SIGKILL, SIGTERM
 from typing import Any
 
 from jobs import adapter_record, recovery, run_folder, run_state
+from jobs.evaluation import study_runs, submission
+from jobs.evaluation.submission import CARD_FILE, PARTIAL_FILE
 from jobs.executors import processes
 from jobs.training import folders
-from storage import adapters, checkpoints, files, jobs, trash
+from storage import adapters, checkpoints, evaluations, files, jobs, trash
 from storage.errors import DiskFull, StudioError
 from storage.jobs import Job
 
@@ -35,6 +37,9 @@ def _keep_what_is_there(job_id: str) -> None:
     folder = files.run_folder(job_id)
     if jobs.get(job_id).status == "finished":
         folders.forget_states(folder)
+        for name in (CARD_FILE, PARTIAL_FILE):  # the card lies in its adapter's folder now
+            for file in folder.glob(f"attempt-*/{name}"):
+                file.unlink(missing_ok=True)
         return
     saved = [state.folder for state in checkpoints.list_of(job_id)]
     checkpoints.keep_only(job_id, [state for state in saved if files.safe_join(folder, state).is_dir()])
@@ -54,6 +59,7 @@ def _finish(job: Job, exit_status: int | None) -> bool:
             return False
         if result.get("adapter") is not None:
             adapter = _published(job, result["adapter"])
+        card = _card(job, result)
     except DiskFull:
         raise
     except (StudioError, OSError, KeyError, TypeError) as error:
@@ -63,6 +69,16 @@ def _finish(job: Job, exit_status: int | None) -> bool:
     # Outside: a busy database is no fault of the result, and the worker comes back to it.
     if adapter:
         adapters.add(**adapter)
+        if result["status"] == "finished":
+            # Before the end is written down: a crash in between comes here again, and it is queued once.
+            _queue_what_follows(job, adapter["id"])
+    if card:
+        if card["adapter_id"] not in {one.id for one in adapters.list_all()}:
+            gone = StudioError(
+                "The adapter was deleted before its scorecard was done.", "Choose another one."
+            )
+            return jobs.finish(job.id, job.attempt, "failed", error=gone)
+        adapter_record.keep_scorecard(evaluations.add(**card))
     return jobs.finish(
         job.id, job.attempt, result["status"], adapter_id=adapter["id"] if adapter else None, result=result
     )
@@ -130,6 +146,22 @@ def _published(job: Job, made: dict[str, Any]) -> dict[str, Any]:
         adapter_record.described(draft, job, made, name)
         files.publish_folder(draft, folder)
     return adapter_record.described(folder, job, made, name)
+
+
+def _card(job: Job, result: dict[str, Any]) -> dict[str, Any] | None:
+    """The scorecard that a job has left; each attempt has one id, so that a second time it is the same."""
+    name = result.pop("card", None)
+    if name is None:
+        return None
+    card = files.read_json(files.safe_join(files.attempt_folder(job.id, job.attempt), name))
+    return {"id": f"{job.id}-{job.attempt}", "adapter_id": card["adapter_id"], "card": card}
+
+
+def _queue_what_follows(job: Job, adapter_id: str) -> None:
+    """Let a new adapter be judged, or measured with the others of its study, where that is wanted and can be done."""
+    queued = submission.after_training(job, adapter_id) or study_runs.after_training(job, adapter_id)
+    if queued is not None:
+        run_state.write(queued.id)
 
 
 def several_ranks(job: Job) -> bool:

@@ -26,8 +26,11 @@ from storage.errors import StudioError
 POLL_SECONDS = 0.1
 # A shorter wait is no news to anybody.
 SILENT_SECONDS = 1.0
-# The lane of jobs that need no device; one at a time as well.
+# The lanes of jobs that need no device; in each of them one at a time as well.
 NETWORK = "network"
+# What computes for these is the model server, which they ask.
+EVALUATION = "evaluation"
+WITHOUT_DEVICE = (NETWORK, EVALUATION)
 MODEL_SERVER = "the model server"
 
 

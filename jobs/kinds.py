@@ -5,6 +5,9 @@ from __future__ import annotations
 KINDS = {
     "training": "jobs.training.job:run",
     "fetch": "jobs.base_models.job:run",
+    "prompts": "jobs.evaluation.prompts_job:run",
+    "scorecard": "jobs.evaluation.job:run",
+    "study": "jobs.evaluation.study_job:run",
 }
 
 # What a process that waits for its job has imported by then: everything that a training uses.

@@ -49,7 +49,7 @@ class Lanes:
         A job whose device this machine no longer has waits for one that is there.
         """
         queue = waiting.in_order()
-        computing = [job for job in queue if job.device != gpu.NETWORK]
+        computing = [job for job in queue if job.device not in gpu.WITHOUT_DEVICE]
         if not computing:
             return
         devices = self._present()

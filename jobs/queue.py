@@ -8,10 +8,11 @@ from typing import Any
 from jobs import finishing, gpu, recovery, run_folder, run_state
 from jobs.base_models import catalogue
 from jobs.base_models.catalogue import BaseModel
+from jobs.evaluation import submission
 from jobs.lora import savings, targets
 from jobs.lora.targets import Matrix
+from jobs.training import folders, warm_start
 from jobs.training import settings as training_settings
-from jobs.training import warm_start
 from jobs.training.settings import TrainingSettings
 from storage import adapters, checkpoints, datasets, files, jobs, waiting
 from storage.errors import StudioError
@@ -87,7 +88,8 @@ def disk_bytes(model: BaseModel, ranks: Sequence[int], settings: TrainingSetting
     else:
         return UNKNOWN_BYTES + download
     values *= max(1, len(settings.try_learning_rates))
-    return RUN_BYTES + 4 * values * (CHECKPOINTS * CHECKPOINT_VALUES + 2) + download
+    looks = 2 * values * folders.MOST_LOOKS
+    return RUN_BYTES + 4 * values * (CHECKPOINTS * CHECKPOINT_VALUES + 2) + looks + download
 
 
 def submit_fetch(base_model_id: str) -> Job:
@@ -112,6 +114,19 @@ def submit_fetch(base_model_id: str) -> Job:
             needs_bytes=model.size_bytes,
         )
     )
+
+
+def submit_scorecard(
+    adapter_id: str,
+    dataset_id: str | None = None,
+    settings: dict[str, Any] | None = None,
+    request_key: str | None = None,
+) -> Job:
+    """Queue a scorecard of an adapter, or return the one that is under way.
+
+    Raises StudioError for whatever would make it fail and can be known now.
+    """
+    return _kept(submission.submit(adapter_id, dataset_id, settings, request_key))
 
 
 def fetch_starter_once() -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from jobs import gpu
 from storage import checkpoints, files
 from storage.errors import StudioError
 from storage.jobs import Job
@@ -34,7 +35,8 @@ def interruption(job: Job, why: str) -> dict[str, Any]:
         "saved": saved[0].step if saved else 0,
         "from": job.resumed_from,
         "why": why,
-        "counted": why in (KILLED, RESTARTED),
+        # What asks the model server does nothing that could bring a computer down.
+        "counted": why == KILLED or (why == RESTARTED and job.device != gpu.EVALUATION),
         "at": time.time(),
     }
 
@@ -48,8 +50,13 @@ def refusal(job: Job, now: Mapping[str, Any]) -> StudioError | None:
             f"Interrupted{where}, for the {len(before) + 1}th time: it was not started again by itself.",
             "Look at the last lines of its log. Nothing that it saved is lost: you can let it go on.",
         )
-    if before and not any(
-        all(now[measure] > one.get(measure, 0) for one in before) for measure in ("step", "done", "saved")
+    # Whoever waits for the model server comes no further, for as long as a training has the device.
+    if (
+        job.device != gpu.EVALUATION
+        and before
+        and not any(
+            all(now[measure] > one.get(measure, 0) for one in before) for measure in ("step", "done", "saved")
+        )
     ):
         return StudioError(
             f"Interrupted{where} again, without having come any further: it was not started again by itself.",

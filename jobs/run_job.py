@@ -144,7 +144,7 @@ def _without_memory(error: Exception) -> str | None:
 @contextmanager
 def _device(spec: dict[str, Any], progress: Progress) -> Iterator[None]:
     """The job's device for itself, given back by the model server if that has it."""
-    if spec["device"] == gpu.NETWORK:
+    if spec["device"] in gpu.WITHOUT_DEVICE:
         yield
         return
     progress.phase("Waiting for the device")

@@ -307,7 +307,7 @@ def run(executor: Executor) -> None:
             worker.say_once(traceback.format_exc())
             well, idle, under_way = False, False, []
         now = time.monotonic()
-        if any(job.device != gpu.NETWORK for job in under_way):
+        if any(job.device not in gpu.WITHOUT_DEVICE for job in under_way):
             quiet_since = now
         if not idle or (page := locks.take(files.root() / "page.lock")) is None:
             idle_since = now

@@ -124,4 +124,4 @@ class LocalExecutor:
 
 def _computes(run_folder: Path) -> bool:
     """Whether the job of this run folder has use for what a training imports; a download has none."""
-    return bool(files.read_json(run_folder / JOB_FILE)["device"] != gpu.NETWORK)
+    return bool(files.read_json(run_folder / JOB_FILE)["device"] not in gpu.WITHOUT_DEVICE)

@@ -21,7 +21,13 @@ from tests.faults.recorded import examples, this_process_as_before
 from tests.tiny import make_model
 
 STEPS = 500
-SETTINGS = {"max_steps": STEPS, "epochs": 100.0, "tokens_per_step": 100, "precision": "fp32"}
+SETTINGS = {
+    "max_steps": STEPS,
+    "epochs": 100.0,
+    "tokens_per_step": 100,
+    "precision": "fp32",
+    "scorecard": False,
+}
 
 
 @dataclass

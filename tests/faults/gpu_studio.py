@@ -74,7 +74,8 @@ class GpuStudio(Studio):
         """
         if plan is not None:
             files.write_json(points.folder() / f"{name}.json", plan)
-        chosen = {"epochs": 100, "max_steps": steps, "tokens_per_step": 4096, "seed": 7, **settings}
+        chosen = {"epochs": 100, "max_steps": steps, "tokens_per_step": 4096, "seed": 7, "scorecard": False}
+        chosen |= settings
         if self.on_processor:
             chosen |= {"precision": "fp32", "tokens_per_step": 200}
         return queue.submit_training(self.dataset, self.model, RANK, chosen, name=name)

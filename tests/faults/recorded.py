@@ -27,7 +27,14 @@ from tests.faults.recording import Recorder, Trace
 from tests.tiny import make_model
 
 ROWS = 24
-SETTINGS = {"max_steps": 6, "tokens_per_step": 400, "precision": "fp32", "learning_rate": 5e-3, "seed": 7}
+SETTINGS = {
+    "max_steps": 6,
+    "tokens_per_step": 400,
+    "precision": "fp32",
+    "learning_rate": 5e-3,
+    "seed": 7,
+    "scorecard": False,
+}
 # Before the first attempt has asked so often whether it should stop, it has saved three states.
 INTERRUPTED_AT = 9
 
