@@ -92,7 +92,7 @@ def points_json(job_id: str, after: int, told: int = 0) -> str:
     return json.dumps(answer, separators=(",", ":"), ensure_ascii=False)
 
 
-def _plain(figure: go.Figure, height: int) -> go.Figure:
+def plain(figure: go.Figure, height: int) -> go.Figure:
     """Transparent, without tools and grid, text in a grey that is readable on light and dark."""
     return figure.update_layout(
         height=height,
@@ -163,7 +163,7 @@ def to_scale(out_features: int, in_features: int, rank: int) -> go.Figure:
         scaleanchor="x",
         scaleratio=1,
     )
-    return _plain(figure, 240)
+    return plain(figure, 240)
 
 
 def lengths(token_counts: Sequence[int], limit: int | None = None) -> go.Figure:
@@ -194,4 +194,4 @@ def _bars(x: np.ndarray, heights: np.ndarray, spans: Sequence[str], unit: str) -
     figure = go.Figure(bars)
     figure.update_xaxes(showgrid=False, fixedrange=True, title={"text": unit, "standoff": 4})
     figure.update_yaxes(visible=False, fixedrange=True)
-    return _plain(figure, 190).update_layout(bargap=0.08)
+    return plain(figure, 190).update_layout(bargap=0.08)

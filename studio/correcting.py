@@ -1,22 +1,19 @@
-"""From a bad answer to a better dataset: an answer of the adapter is corrected where it stands, and learned from."""
+"""From a bad answer to a better dataset: an answer is corrected where it stands, and learned from."""
 
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
 from jobs import queue
 from jobs.datasets import versions
-from jobs.serving.schema import SideAnswer
-from jobs.serving.sides import Messages, behind, shared_system, with_system
+from jobs.serving.sides import Messages
 from storage import adapters, datasets, jobs
-from storage.adapters import Adapter
 from storage.errors import StudioError
 from studio import layout, words
+from studio.compare.scene import Scene, conversation
 from studio.notices import passes, shown
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal", "concurrency_limit": None}
@@ -26,30 +23,11 @@ EXPLAINED = (
 )
 
 
-@dataclass
-class Correcting:
-    """The components; `asked` are the messages that were asked and the instruction of the page, "" for none."""
-
-    offer: gr.Button
-    card: gr.Column
-    text: gr.Textbox
-    asked: gr.State
-    target: gr.Textbox
-
-
-def build(adapter: gr.Dropdown, so_far: gr.State) -> Correcting:
-    """Lay it out below the answers, and tie its buttons; unseen before there is an answer of the adapter."""
+def build(adapter: gr.Dropdown, scene: gr.State, answers: gr.HTML) -> None:
+    """Lay it out below the answers, whose “Correct it” opens it; unseen before."""
     asked, dataset_id, target = gr.State(None), gr.State(None), layout.unseen()
-    with gr.Row(elem_classes="foot"):
-        offer = gr.Button(
-            "Correct the adapter’s answer",
-            visible=False,
-            elem_id="correct",
-            size="md",
-            scale=0,
-            min_width=240,
-        )
     with gr.Column(visible=False, elem_id="correction", elem_classes="sure") as card:
+        question = gr.HTML(apply_default_css=False, elem_id="corrected-question")
         text = gr.Textbox(
             label="The answer it should have given",
             info=EXPLAINED,
@@ -62,33 +40,34 @@ def build(adapter: gr.Dropdown, so_far: gr.State) -> Correcting:
             shut = gr.Button("Close", elem_id="close-correction", size="md", scale=0, min_width=90)
         note = gr.HTML(apply_default_css=False, elem_id="correction-note")
         again = gr.Button("Train again with it", visible=False, elem_id="train-again", size="md", scale=0)
-    opened = offer.click(shown(begin), so_far, [card, text, note, again], **PRIVATE)
+    opened = answers.select(
+        shown(begin), [adapter, scene], [card, asked, question, text, note, again], **PRIVATE
+    )
     opened.success(fn=None, js=layout.focus("#corrected textarea"), **PRIVATE)
     shut.click(lambda: gr.Column(visible=False), None, [card], **layout.DIRECT).then(
-        fn=None, js=layout.focus("#correct"), **PRIVATE
+        fn=None, js=layout.focus("#answers .of-adapted [data-sends]", "#answers [data-sends]"), **PRIVATE
     )
     add.click(shown(added), [adapter, asked, text], [dataset_id, note, again], **PRIVATE)
     again.click(shown(train_again), [adapter, dataset_id], [target], **PRIVATE).success(
         fn=None, inputs=[target], js="(target) => window.studioGo(target)", **PRIVATE
     )
-    return Correcting(offer, card, text, asked, target)
 
 
-def offered(so_far: Sequence[SideAnswer]) -> Any:
-    """The button, seen as soon as the adapter has answered."""
-    return gr.Button(visible=_adapted(so_far) is not None)
+def begin(adapter_id: str, scene: Scene, event: gr.EventData) -> tuple[Any, ...]:
+    """One side's answer, to be corrected: [card, what was asked, the question, text, note, Train again].
+
+    What was asked is kept: the next question may come while this is written.
+    """
+    side = str((event._data or {}).get("correct"))
+    answer = scene.now.answer(side) if scene.now is not None else None
+    if scene.now is None or answer is None:
+        raise StudioError("This answer is gone.", "Ask again, then correct the answer.")
+    asked = conversation(adapters.get(adapter_id), scene, side)
+    question = f'<p class="said"><span class="quiet">Question</span> {html.escape(scene.now.prompt)}</p>'
+    return gr.Column(visible=True), asked, question, answer["text"], "", gr.Button(visible=False)
 
 
-def _adapted(so_far: Sequence[SideAnswer]) -> str | None:
-    return next((one["text"] for one in so_far if one["side"] == "adapted" and one["done"]), None)
-
-
-def begin(so_far: Sequence[SideAnswer]) -> tuple[Any, ...]:
-    """The answer to be corrected: [card, text, note, Train again]."""
-    return gr.Column(visible=True), _adapted(so_far) or "", "", gr.Button(visible=False)
-
-
-def added(adapter_id: str, asked: tuple[Messages, str] | None, text: str) -> tuple[Any, ...]:
+def added(adapter_id: str, asked: Messages | None, text: str) -> tuple[Any, ...]:
     """The corrected answer as an example to learn from: [dataset id, note, Train again].
 
     Raises StudioError when nothing was written, or when the prompt is kept aside to test on.
@@ -96,7 +75,7 @@ def added(adapter_id: str, asked: tuple[Messages, str] | None, text: str) -> tup
     if asked is None or not text.strip():
         raise StudioError("There is no answer to learn from.", "Write the answer it should have given.")
     adapter = adapters.get(adapter_id)
-    messages = [*_conversation(adapter, *asked), {"role": "assistant", "content": text.strip()}]
+    messages = [*asked, {"role": "assistant", "content": text.strip()}]
     dataset = versions.add_corrected(adapter.dataset_id, messages)
     said = f"{dataset.change} “{dataset.name}” has {words.many(dataset.train_rows, 'example')} to learn from now."
     link = html.escape(layout.address("/", dataset=dataset.id))
@@ -105,13 +84,6 @@ def added(adapter_id: str, asked: tuple[Messages, str] | None, text: str) -> tup
         f'<p role="status">{html.escape(said)} <a href="{link}">See the examples</a></p>',
         gr.Button(visible=True),
     )
-
-
-def _conversation(adapter: Adapter, messages: Messages, system: str) -> Messages:
-    """What was asked, as the model read it: with the instruction of the page, else that of the examples."""
-    if system:
-        return with_system(messages, system)
-    return behind(messages, shared_system(adapter.dataset_id))
 
 
 def train_again(adapter_id: str, dataset_id: str) -> str:

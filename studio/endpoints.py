@@ -9,13 +9,12 @@ import gradio as gr
 
 from jobs import queue, rebuild
 from jobs.base_models import catalogue
-from jobs.evaluation import scorecard
 from jobs.lora import estimate
 from jobs.serving import client
 from jobs.serving.schema import CompareSettings
-from storage import adapters, backups, jobs, metrics, waiting
+from storage import backups, jobs, metrics, waiting
 from storage.errors import StudioError
-from studio import dataset_endpoints
+from studio import dataset_endpoints, evaluation_endpoints, playground_endpoints
 from studio.notices import told
 
 
@@ -105,12 +104,6 @@ def compare(adapter_id: str, prompt: str, settings: dict[str, Any]) -> list[dict
     return client.compare_all(adapter_id, prompt, CompareSettings.from_json(settings or {}))
 
 
-def score(adapter_id: str) -> dict[str, Any]:
-    """Whether it worked, over the held-out rows: {verdict, sides, rules, …}; measured at the first call."""
-    adapters.get(adapter_id)
-    return scorecard.scorecard(adapter_id)
-
-
 FUNCTIONS = {
     "base_models": base_models,
     "estimate": estimated,
@@ -124,7 +117,6 @@ FUNCTIONS = {
     "back_up": back_up,
     "rebuild_database": rebuild_database,
     "compare": compare,
-    "scorecard": score,
 }
 
 
@@ -137,9 +129,15 @@ def add() -> None:
         ("add_dataset", dataset_endpoints.add_dataset, [file, name]),
         ("import_file", dataset_endpoints.add_dataset, [file, name, options]),
         ("inspect_file", dataset_endpoints.inspect_file, [file, options]),
+        ("start_prompt_file", playground_endpoints.start_prompt_file, [file, name, options]),
     ):
         gr.Button(visible=False).click(
             told(function), inputs, [result], api_name=api_name, concurrency_limit=2
         )
-    for api_name, function in {**FUNCTIONS, **dataset_endpoints.FUNCTIONS}.items():
+    for api_name, function in {
+        **FUNCTIONS,
+        **dataset_endpoints.FUNCTIONS,
+        **evaluation_endpoints.FUNCTIONS,
+        **playground_endpoints.FUNCTIONS,
+    }.items():
         gr.api(told(function), api_name=api_name, concurrency_limit=8)

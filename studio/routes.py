@@ -19,7 +19,7 @@ from jobs.base_models import catalogue
 from jobs.export import adapter as adapter_export
 from storage import backups, database, jobs, sqlite_file
 from storage.errors import StudioError
-from studio import charts, server
+from studio import charts, playground_files, server
 from studio.notices import passes, told
 from studio.theme import ASSETS
 
@@ -139,6 +139,14 @@ def add(application: FastAPI) -> None:
     async def download_adapter(adapter_id: str) -> Response:
         path = await run_in_threadpool(adapter_export.adapter_zip, adapter_id)
         return FileResponse(path, filename=path.name, media_type="application/zip")
+
+    @application.get("/download/votes/{name}")
+    def download_votes(name: str) -> Response:
+        return playground_files.votes(name)
+
+    @application.get("/download/prompts/{name}")
+    def download_prompts(name: str) -> Response:
+        return playground_files.prompts(name)
 
     @application.get("/download/backup/{name}")
     def download_backup(name: str) -> Response:

@@ -8,6 +8,7 @@ import gradio as gr
 
 ASSETS = Path(__file__).parent / "assets"
 SYSTEM_FONTS = ["system-ui", "-apple-system", "Segoe UI", "sans-serif"]
+STYLES = ("studio.css", "pages.css", "data.css", "scorecard.css", "playground.css", "blind.css")
 MONO_FONTS = ["ui-monospace", "SFMono-Regular", "Menlo", "monospace"]
 
 
@@ -52,7 +53,7 @@ def theme() -> gr.themes.Base:
 
 def css() -> str:
     """The style sheets, read once at start."""
-    return "\n".join((ASSETS / name).read_text() for name in ("studio.css", "pages.css", "data.css"))
+    return "\n".join((ASSETS / name).read_text() for name in STYLES)
 
 
 def head() -> str:
@@ -62,4 +63,6 @@ def head() -> str:
         '<script src="/vendor/plotly.min.js" async></script>'
         '<script src="/studio-assets/live.js" defer></script><script src="/studio-assets/studio.js" defer></script>'
         '<script src="/studio-assets/data.js" defer></script>'
+        '<script src="/studio-assets/playground.js" defer></script>'
+        '<script src="/studio-assets/blind.js" defer></script>'
     )

@@ -27,8 +27,8 @@ TARGETS = [
 # The rarer settings, by what they are about.
 GROUPS = {
     "How it learns": (
-        "epochs", "learning_rate", "tokens_per_step", "max_steps", "held_out_share", "max_tokens", "precision",
-        "seed",
+        "epochs", "learning_rate", "tokens_per_step", "max_steps", "held_out_share", "train_share", "max_tokens",
+        "precision", "seed", "scorecard",
     ),
     "What is trained": (
         "layers", "alpha", "rank_pattern", "dropout", "lora_plus_ratio", "use_rslora", "use_dora",

@@ -16,21 +16,30 @@ from studio.notices import shown
 PATH = "/runs"
 PAGE_SIZE = 50
 REFRESH_SECONDS = 3
+# What a user starts and waits for. Scorecards are made by themselves and shown with their adapters.
+LISTED = ("training", "fetch")
+CHECKS = "scorecard"
 
 
 def answer() -> str:
     """The page's answer in one sentence."""
     total = len(adapters.list_all())
-    running = jobs.count("running") + jobs.count("stopping")
-    queued = jobs.count("queued")
+    running = jobs.count("running", LISTED) + jobs.count("stopping", LISTED)
+    queued = jobs.count("queued", LISTED)
+    checked = jobs.count("running", CHECKS)
     made = layout.strong(words.many(total, "adapter")) if total else "No adapter yet"
     now = f"{running or 'nothing'} {'is' if running < 2 else 'are'} running"
-    return f"{made}; {now}{f', {queued} waiting' if queued else ''}."
+    beside = (
+        f" {words.many(checked, 'adapter')} {'is' if checked == 1 else 'are'} being checked."
+        if checked
+        else ""
+    )
+    return f"{made}; {now}{f', {queued} waiting' if queued else ''}.{beside}"
 
 
 def show(number: int) -> tuple[str, str, dict, dict, dict, int]:
     """Page `number` (from 0) of the runs: answer, table, both buttons, timer, and the number really shown."""
-    found = jobs.list_all(limit=(number + 1) * PAGE_SIZE + 1)
+    found = jobs.list_all(LISTED, limit=(number + 1) * PAGE_SIZE + 1)
     number = min(number, max(0, (len(found) - 1) // PAGE_SIZE))
     rows = found[number * PAGE_SIZE : (number + 1) * PAGE_SIZE]
     more = len(found) > (number + 1) * PAGE_SIZE

@@ -13,7 +13,7 @@ from jobs.training.settings import TrainingSettings, as_text
 from storage import adapters, files, jobs
 from storage.errors import StudioError
 from storage.jobs import Job
-from studio import layout, offers, tables, two_step, words
+from studio import layout, offers, tables, train_film, two_step, words
 from studio.charts import OPEN
 from studio.notices import passes, shown
 from studio.offers import Offers
@@ -50,10 +50,13 @@ def build(page: gr.Blocks) -> None:
             go_on = _button("Go on", "go-on", 200, variant="primary")
             onward = gr.HTML(apply_default_css=False, elem_id="to-compare")
         sure = two_step.build(delete, DELETE_QUESTION, "Delete the run", "Keep it")
+        # Last, so that no button moves when the first frame comes.
+        film = train_film.build(run_id)
 
     ends = [note, stop, sooner, later, delete, sure.row, again, go_on, onward, tried]
     target = layout.unseen()
-    page.load(shown(restore), None, [run_id, answer, run, *ends], **PRIVATE)
+    opened = page.load(shown(restore), None, [run_id, answer, run, *ends], **PRIVATE)
+    opened.then(shown(train_film.opened), [run_id], film.drawn, **PRIVATE)
     refresh.click(shown(foot), [run_id], ends, **layout.DIRECT)
     for button, done in ((stop, stop_run), (sooner, move_up), (later, move_down), (go_on, go_on_with)):
         button.click(shown(done), [run_id], ends, **PRIVATE)

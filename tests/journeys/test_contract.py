@@ -24,6 +24,9 @@ PROMISED = {
     "/rows", "/row",
     "/edit_row", "/add_row", "/delete_rows", "/add_corrected", "/fix", "/undo", "/redo", "/go_to_version",
     "/versions", "/diff",
+    "/start_scorecard", "/rules", "/set_rules", "/start_study", "/study",
+    "/blind_pair", "/blind_vote", "/blind_standing", "/votes", "/keep_strength",
+    "/start_prompts", "/start_prompt_file", "/prompt_answers", "/prompt_sets",
 }  # fmt: skip
 UNKNOWN = "nosuchid"
 
@@ -184,6 +187,24 @@ def test_scorecard(client: Client, finished: dict[str, Any]) -> None:
             score = rule["sides"][name]
             assert 0 <= score["low"] <= score["rate"] <= score["high"] <= 1
     assert client.predict(finished["adapter_id"], api_name="/scorecard") == card, "measured once"
+    assert {"measures", "comparisons", "side_effects", "curve", "instruction"} <= set(card)
+
+
+def test_rules_are_switched_and_the_card_counts_again(client: Client, finished: dict[str, Any]) -> None:
+    adapter_id = finished["adapter_id"]
+    card = client.predict(adapter_id, api_name="/scorecard")
+    assert client.predict(adapter_id, api_name="/rules") == card["rules"]
+    first = card["rules"][0]["name"]
+    found = client.predict(adapter_id, {"rules": {"off": [first]}}, api_name="/set_rules")
+    assert [rule["name"] for rule in found if not rule["on"]] == [first]
+    assert client.predict(adapter_id, {"rules": {}}, api_name="/set_rules") == card["rules"]
+
+
+def test_a_scorecard_of_ones_own_choice_is_a_job(client: Client, finished: dict[str, Any]) -> None:
+    asked = (finished["adapter_id"], None, {"rows": 2, "sides": ["few_shot"], "side_effects": False})
+    job_id = client.predict(*asked, api_name="/start_scorecard")["job_id"]
+    wait_until(lambda: client.predict(job_id, api_name="/job")["status"] == "finished", 120)
+    assert "rows" in refusal(client, finished["adapter_id"], None, {"rows": 0}, api_name="/start_scorecard")
 
 
 def test_the_adapter_can_be_taken_away(studio: Studio, finished: dict[str, Any]) -> None:

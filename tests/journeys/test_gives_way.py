@@ -58,7 +58,7 @@ def test_a_question_waits_for_a_job_and_its_answer_comes_by_itself(page: Page) -
         expect(answers.get_by_role("status")).to_contain_text(BUSY, timeout=SLOW)
         job.let_go()
         expect(answers.locator(".side").last).to_contain_text(ANSWERED, timeout=SLOW)
-        expect(answers.get_by_role("status")).to_have_count(0)
+        expect(answers.locator(".said")).to_have_count(0)
         expect(page.locator("#busy")).not_to_contain_text("busy", timeout=SLOW)
     with using("the job “Haiku & <b>tone</b>”") as job:
         # The model is loaded now, and has to go at once.

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from jobs.datasets import importing
 from storage import adapters, jobs
 from storage.errors import StudioError
 from studio import correcting
+from studio.compare.scene import Scene, Turn
 
 PAIRS = [(f"Where is parcel number {n}?", f"It comes within {n} days.") for n in range(1, 31)]
 SETTINGS = {"max_steps": 7, "learning_rate": 0.001}
@@ -25,8 +27,17 @@ def adapter(home: Path) -> adapters.Adapter:
     )  # fmt: skip
 
 
-def asked(prompt: str) -> tuple[list[dict[str, str]], str]:
-    return [{"role": "user", "content": prompt}], ""
+def asked(prompt: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": prompt}]
+
+
+def turn(prompt: str, text: str, side: str = "adapted", **settings: Any) -> Turn:
+    answer: Any = {"side": side, "text": text, "done": True}
+    return Turn(asked(prompt), None, settings, [answer])
+
+
+def clicked(side: str) -> Any:
+    return SimpleNamespace(_data={"correct": side})
 
 
 def test_a_corrected_answer_becomes_a_row_and_is_trained_on_with_the_same_settings(adapter: Any) -> None:
@@ -39,17 +50,24 @@ def test_a_corrected_answer_becomes_a_row_and_is_trained_on_with_the_same_settin
     assert (newest.dataset_id, newest.rank, newest.settings["max_steps"]) == (dataset_id, 4, 7)
 
 
+def test_what_is_corrected_is_that_sides_answer_behind_all_that_it_had_read(adapter: Any) -> None:
+    scene = Scene((turn("One?", "first"),), turn("<b>Two?</b>", "second", system="Be kind."), goes_on=True)
+    _, messages, question, text, *_ = correcting.begin(adapter.id, scene, clicked("adapted"))
+    assert text == "second"
+    assert [(one["role"], one["content"]) for one in messages] == [
+        ("system", "Be kind."), ("user", "One?"), ("assistant", "first"), ("user", "<b>Two?</b>"),
+    ]  # fmt: skip
+    assert "&lt;b&gt;Two?&lt;/b&gt;" in question
+
+
+def test_an_answer_that_is_gone_cannot_be_corrected(adapter: Any) -> None:
+    for scene in (Scene(), Scene(now=turn("One?", "first", side="base"))):
+        with pytest.raises(StudioError, match="gone"):
+            correcting.begin(adapter.id, scene, clicked("adapted"))
+
+
 def test_nothing_is_no_answer_to_learn_from(adapter: Any) -> None:
     with pytest.raises(StudioError, match="no answer"):
         correcting.added(adapter.id, asked("Is it new?"), "  ")
     with pytest.raises(StudioError, match="no answer"):
         correcting.added(adapter.id, None, "It is new.")
-
-
-def test_only_an_answer_of_the_adapter_can_be_corrected() -> None:
-    def answer(side: str, done: bool) -> Any:
-        return {"side": side, "text": "x", "done": done}
-
-    assert not correcting.offered([answer("base", True)]).visible
-    assert not correcting.offered([answer("adapted", False)]).visible
-    assert correcting.offered([answer("base", True), answer("adapted", True)]).visible

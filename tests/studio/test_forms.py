@@ -8,7 +8,7 @@ import pytest
 from jobs.serving.schema import CompareSettings
 from jobs.training.settings import TrainingSettings, from_json
 from studio import forms
-from studio.tabs.compare import SETTINGS
+from studio.compare.asking import FIELDS as SETTINGS
 from studio.tabs.model import ADVANCED, FRESH, SWEEP
 
 FORMS = [(TrainingSettings, ADVANCED), (CompareSettings, SETTINGS)]

@@ -38,3 +38,14 @@ def test_the_timer_runs_only_while_something_is_open(home: Path) -> None:
     assert runs.show(0)[4]["active"] is False
     jobs.add("training", "waiting", "cpu")
     assert runs.show(0)[4]["active"] is True
+
+
+def test_what_is_made_by_itself_is_no_run_and_is_told_beside_them(home: Path) -> None:
+    add_runs(1)
+    jobs.add("scorecard", "Scorecard of tone", "evaluation")
+    answer, content, *_, timer, _ = runs.show(0)
+    assert "Scorecard of tone" not in content and content.count("<tr>") == 2
+    assert "nothing is running." in answer and "waiting" not in answer
+    assert timer["active"] is True
+    assert jobs.claim(set())
+    assert "nothing is running. 1 adapter is being checked." in runs.show(0)[0]

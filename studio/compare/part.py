@@ -1,0 +1,18 @@
+"""A part of the Compare page: what it shows of an adapter, and how that is found when another one is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+# For handlers of this page: nothing flickers, and nobody waits for somebody else's click.
+QUIET: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None, "api_visibility": "private"}
+
+
+@dataclass(frozen=True)
+class Part:
+    """`choose(adapter id, None for none)` gives the values of `outputs`; it is asked on load and at every choice."""
+
+    outputs: list[Any]
+    choose: Callable[[str | None], Sequence[Any]]

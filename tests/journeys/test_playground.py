@@ -1,0 +1,229 @@
+"""The playground in a browser: columns, a conversation, the strength dial by keyboard, and what people do wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from jobs.base_models import catalogue
+from jobs.serving import client
+from storage import adapters, config, database
+from tests.jobs.serving.parts import ADAPTERS, add_adapter, add_dataset
+from tests.journeys import tiny_studio
+from tests.journeys.studio_process import Studio, wait_until
+from tests.journeys.test_accessibility import NAMELESS, violations
+
+pytestmark = pytest.mark.browser
+SLOW = 90_000  # milliseconds: the model server imports torch first
+ANSWERED = re.compile(r"wrote [1-9]\d* tokens · .* tokens/s")
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Studio]:
+    running = tiny_studio.start(tmp_path_factory.mktemp("playground") / "home", tiny_model)
+    config.use(config.from_environment(data_dir=running.home))
+    database.connect()
+    add_dataset()
+    for seed, adapter_id in enumerate(ADAPTERS):
+        add_adapter(adapter_id, catalogue.STARTER_ID, tiny_model, seed)
+    yield running
+    database.close()
+    running.stop()
+
+
+def opened(page: Page) -> Page:
+    page.goto(f"/compare?adapter={ADAPTERS[0]}")
+    expect(page.locator("#columns")).to_contain_text("Adapter", timeout=SLOW)
+    page.get_by_role("button", name="Advanced").click()
+    field(page, "Longest answer").fill("12")
+    return page
+
+
+def field(page: Page, label: str) -> Locator:
+    return page.get_by_role("textbox", name=re.compile(f"^{label}"))
+
+
+def asked(page: Page, prompt: str) -> None:
+    page.locator("#prompt textarea").fill(prompt)
+    page.locator("#prompt textarea").press("Control+Enter")
+    answered(page)
+
+
+def answered(page: Page) -> None:
+    expect(page.locator("#answers")).to_contain_text("All have answered.", timeout=SLOW)
+    expect(page.locator("#stop")).to_be_disabled(timeout=SLOW)
+    expect(page.locator("#answers .problem")).to_have_count(0)
+
+
+def text_of(page: Page, column: str) -> str:
+    return page.get_by_role("region", name=column, exact=True).locator(".text").inner_text()
+
+
+def choose(page: Page, name: str) -> None:
+    field = page.get_by_label("Who answers")
+    field.click()
+    page.get_by_role("option", name=name).click()
+    field.press("Escape")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_four_columns_answer_together_and_are_checked_and_marked(page: Page, scheme: str) -> None:
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+    opened(page)
+    choose(page, "Numbers 1")
+    page.locator("#next").click()
+    answered(page)
+    sides = page.locator("#answers .side")
+    expect(sides).to_have_count(4)
+    for number in range(4):
+        expect(sides.nth(number)).to_contain_text(ANSWERED)
+        expect(sides.nth(number)).to_contain_text("the wanted answer")
+        expect(sides.nth(number).locator(".checks")).to_contain_text("valid JSON")
+    assert violations(page) == []
+    assert NAMELESS.findall(page.locator("#playground").aria_snapshot()) == []
+    page.get_by_label("Mark what differs from").click()
+    page.get_by_role("option", name="nothing").click()
+    expect(page.locator("#answers")).not_to_contain_text("the wanted answer")
+
+
+def test_a_conversation_goes_on_until_a_new_one_begins(page: Page) -> None:
+    opened(page)
+    page.get_by_label("As a conversation").check()
+    asked(page, "First question?")
+    prompt = page.locator("#prompt textarea")
+    expect(prompt).to_have_value("")
+    asked(page, "Second question?")
+    expect(page.locator("#answers .asked")).to_have_count(2)
+    answered(page)
+    expect(page.get_by_role("region", name="Adapter, turn 1")).to_be_visible()
+    assert violations(page) == []
+    page.get_by_role("button", name="New conversation").click()
+    expect(page.locator("#answers .side")).to_have_count(0)
+    expect(prompt).to_be_focused()
+    asked(page, "Third question?")
+    expect(page.locator("#answers .asked")).to_have_count(1)
+
+
+def test_the_dial_answers_anew_by_keyboard_and_its_place_is_kept(page: Page) -> None:
+    opened(page)
+    asked(page, "Row 3?")
+    base, adapted = text_of(page, "Base model"), text_of(page, "Adapter")
+    assert base != adapted
+    slider = page.locator("#strength input[type=range]")
+    slider.focus()
+    slider.press("Home")
+    # At 0 the adapter is the base model.
+    expect(page.get_by_role("region", name="Adapter", exact=True).locator(".text")).to_have_text(
+        base, timeout=SLOW
+    )
+    for _ in range(24):
+        slider.press("ArrowRight")
+    keep = page.locator("#keep-strength")
+    expect(keep).to_be_enabled()
+    keep.click()
+    expect(keep).to_have_text("Kept with the adapter")
+    assert adapters.get(ADAPTERS[0]).strength == 1.2
+    page.reload()
+    expect(page.locator("#strength input[type=number]")).to_have_value("1.2", timeout=SLOW)
+
+
+def test_two_adapters_answer_as_one_blend(page: Page) -> None:
+    opened(page)
+    asked(page, "Row 3?")
+    page.get_by_label("Blend with").click()
+    page.get_by_role("option", name="Numbers 1").click()
+    blend = page.get_by_role("region", name="Blend")
+    expect(blend).to_contain_text(ANSWERED, timeout=SLOW)
+    expect(blend).to_contain_text("0.5 × Numbers 1")
+    expect(page.locator("#answers .side")).to_have_count(4)
+    assert violations(page) == []
+
+
+def test_another_seed_gives_another_answer_and_the_same_seed_the_same(page: Page) -> None:
+    opened(page)
+    field(page, "Temperature").fill("1.5")
+    asked(page, "Row 3?")
+    first = text_of(page, "Base model")
+    page.get_by_role("button", name="Answer again").click()
+    expect(field(page, "Seed")).to_have_value("1")
+    region = page.get_by_role("region", name="Base model", exact=True)
+    expect(region.locator(".text")).not_to_have_text(first, timeout=SLOW)
+    answered(page)
+    field(page, "Seed").fill("0")
+    asked(page, "Row 3?")
+    assert text_of(page, "Base model") == first
+
+
+WRONG = [
+    ("", "", "The prompt is empty."),
+    ("Row 3? " * 400, "", "tokens"),
+    ("Row 3?", "-1", "temperature"),
+]
+
+
+@pytest.mark.parametrize(("prompt", "temperature", "words"), WRONG)
+def test_what_cannot_be_asked_is_said_in_place_of_the_answers(
+    page: Page, prompt: str, temperature: str, words: str
+) -> None:
+    opened(page)
+    if temperature:
+        field(page, "Temperature").fill(temperature)
+    page.locator("#prompt textarea").fill(prompt)
+    page.locator("#ask").click()
+    expect(page.locator("#answers").get_by_role("alert")).to_contain_text(words, timeout=SLOW)
+    expect(page.locator("#prompt textarea")).to_have_value(prompt)
+    expect(page.locator("#stop")).to_be_disabled()
+    field(page, "Longest answer").fill("10000")
+    field(page, "Temperature").fill("0")
+    page.locator("#prompt textarea").fill("Row 3?")
+    page.locator("#ask").click()
+    expect(page.locator("#answers").get_by_role("alert")).to_contain_text("max_new_tokens", timeout=SLOW)
+
+
+def test_a_script_in_a_prompt_is_text(page: Page) -> None:
+    opened(page)
+    page.get_by_label("As a conversation").check()
+    hostile = '<img src=x onerror="window.broken = 1"><script>window.broken = 1</script>'
+    asked(page, hostile)
+    expect(page.locator("#answers .asked")).to_contain_text(hostile)
+    expect(page.locator("#answers :is(img, script)")).to_have_count(0)
+    assert page.evaluate("window.broken") is None
+
+
+def test_a_phone_shows_one_column_under_the_other(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    opened(page)
+    page.locator("#next").click()
+    answered(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    tops = [side.bounding_box()["y"] for side in page.locator("#answers .side").all()]  # type: ignore[index]
+    assert tops == sorted(tops) and len(set(tops)) == 3
+    assert violations(page) == []
+
+
+def test_an_answer_ends_when_its_browser_is_closed_and_another_tab_is_not_disturbed(
+    page: Page, browser: Browser, studio: Studio
+) -> None:
+    opened(page)
+    asked(page, "Row 3?")  # the model is loaded now
+    other = browser.new_context(base_url=studio.url).new_page()
+    opened(other)
+    field(other, "Longest answer").fill("400")
+    other.locator("#prompt textarea").fill("Row 5?")
+    other.locator("#ask").click()
+    expect(other.locator("#answers .side").first).to_be_visible()
+    other.context.close()
+    wait_until(lambda: not client.status()["generating"], 20)  # type: ignore[index]
+    asked(page, "Row 4?")
+
+
+def test_an_adapter_that_is_gone_is_named_where_the_answers_would_be(page: Page) -> None:
+    opened(page)
+    page.locator("#prompt textarea").fill("Row 3?")
+    adapters.remove(ADAPTERS[0])
+    page.locator("#ask").click()
+    expect(page.locator("#answers").get_by_role("alert")).to_contain_text(ADAPTERS[0], timeout=SLOW)
