@@ -146,7 +146,7 @@ def _fits_nothing(evidence: Evidence, by: str, gain: Difference) -> Verdict | No
     fit, rows = evidence.measure("fit"), evidence.rows
     if fit is None or rows < FEWEST_ROWS_FOR_FIT or mean_interval(fit.scores["adapted"]).low > 0:
         return None
-    but = f", though {_change(evidence, by, 1)}" if gain.is_better else ""
+    but = f", though {_change(evidence, by, 1, over_prompting=False)}" if gain.is_better else ""
     if paired_difference(fit.scores["adapted"], fit.scores["base"]).is_worse:
         return _said(
             "worse",
@@ -218,10 +218,10 @@ def _keeps_as_well(kept: Mapping[str, Sequence[float]], side: str) -> bool:
     return not lacks.is_better and lacks.value <= AS_WELL
 
 
-def _change(evidence: Evidence, by: str, direction: int) -> str:
+def _change(evidence: Evidence, by: str, direction: int, over_prompting: bool = True) -> str:
     """What moved most from base to adapted in a direction (1 up, -1 down), in words.
 
-    Upwards it is what the adapter has over the best way of prompting as well, where there is such a thing.
+    Upwards it is what the adapter has over the best way of prompting as well, unless that is no matter.
     """
     verb = "rises" if direction > 0 else "falls"
     if by != "rules":
@@ -231,7 +231,7 @@ def _change(evidence: Evidence, by: str, direction: int) -> str:
         return f"{measure.words} {verb} from {_points(before, by)} to {_points(after, by)}"
     rates = {side: np.mean(np.asarray(rows, dtype=float), axis=0) for side, rows in evidence.passed.items()}
     rival = rates["base"]
-    if direction > 0:
+    if direction > 0 and over_prompting:
         rival = np.max([rates[side] for side in ("base", *PROMPTING) if side in rates], axis=0)
     over = direction * (rates["adapted"] - rival)
     # Of rules that stand out alike, the one that base and adapter differ in most.

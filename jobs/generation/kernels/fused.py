@@ -6,16 +6,18 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-# Keys read at a time, rows of A computed by one program, and values of x read at a time.
-KEYS, COLUMNS, VALUES = 64, 16, 512
-# tl.dot takes no fewer.
-LEAST_ROWS = 16
+# Keys read at a time.
+KEYS = 64
+# Rows of A and rows of x that one program multiplies.
+COLUMNS, ROWS_TOGETHER = 4, 4
+# Values of a row that are read at a time where a row may be cut, and values of all rows in registers at once.
+MOST_VALUES, MOST_HELD = 4096, 16384
 
 
 @triton.jit
 def _look_back(
     query, key, value, keys, values, slots, lengths, out, scale, size,
-    query_row, query_head, key_row, key_head, value_row, value_head, slot_stride, head_stride,
+    query_row, query_head, key_row, key_head, value_row, value_head, slot_stride, head_stride, out_row,
     GROUP: tl.constexpr, GROUP_ROOM: tl.constexpr, SIZE: tl.constexpr, KEYS: tl.constexpr,
 ):  # fmt: skip
     row, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
@@ -49,7 +51,7 @@ def _look_back(
         mixed = mixed * shrunk[:, None] + tl.sum(shares[:, :, None] * others[None, :, :], 1)
         total = total * shrunk + tl.sum(shares, 1)
         highest = higher
-    write = out + (row * tl.num_programs(1) + head) * GROUP * size + number[:, None] * size + column[None, :]
+    write = out + row * out_row + (head * GROUP + number)[:, None] * size + column[None, :]
     tl.store(write, mixed / total[:, None], mask=own)
 
 
@@ -62,6 +64,7 @@ def look_back(
     slots: Tensor,
     lengths: Tensor,
     scale: float,
+    extra: int = 0,
 ) -> Tensor:
     """What a new token of every row reads from its row and itself; its key and value are remembered.
 
@@ -70,56 +73,174 @@ def look_back(
         key, value: (rows, key-value heads, head_size) of the new token.
         keys, values: (slots, key-value heads, room, head_size), of which the row in slot `slots[i]` has filled
             `lengths[i]`.
+        extra: columns behind the result that are left to the caller.
 
     Returns:
-        (rows, heads, head_size).
+        (rows, heads · head_size + extra).
     """
     rows, heads, size = query.shape
     kv_heads = key.shape[1]
     group = heads // kv_heads
-    out = query.new_empty(rows, heads, size)
+    out = query.new_empty(rows, heads * size + extra)
     _look_back[(rows, kv_heads)](
         query, key, value, keys, values, slots, lengths, out, scale, size,
         query.stride(0), query.stride(1), key.stride(0), key.stride(1), value.stride(0), value.stride(1),
-        keys.stride(0), keys.stride(1),
+        keys.stride(0), keys.stride(1), out.stride(0),
         GROUP=group, GROUP_ROOM=triton.next_power_of_2(group), SIZE=triton.next_power_of_2(size),
         KEYS=max(16, KEYS // triton.next_power_of_2(group)),
     )  # fmt: skip
     return out
 
 
+# -- x and what the adapters read of it in one kernel -------------------------------------------------------
+#
+# At few rows a kernel costs its start and one wait for memory, whatever it computes. So what makes x makes
+# gains ⊙ Ax as well: every program computes all of x for its rows, and COLUMNS of A; the first ones store x.
+
+
+@triton.jit
+def _columns(a, first, stride, at, inside, COLUMNS: tl.constexpr):
+    """COLUMNS rows of A, asked for before anything else so that all of it is waited for at once."""
+    asked = ()
+    for number in tl.static_range(COLUMNS):
+        asked = asked + (tl.load(a + (first + number) * stride + at, mask=inside, other=0.0),)
+    return asked
+
+
+@triton.jit
+def _add_product(total, x, asked, COLUMNS: tl.constexpr):
+    """`total` (ROWS, COLUMNS) + x (ROWS, values) times the columns."""
+    number = tl.arange(0, COLUMNS)
+    for column in tl.static_range(COLUMNS):
+        one = tl.sum(x * asked[column].to(tl.float32)[None, :], 1)
+        total += tl.where(number[None, :] == column, one[:, None], 0.0)
+    return total
+
+
+@triton.jit
+def _store_down(total, gains, wide, row, own, first, width, gain_stride, wide_stride, COLUMNS: tl.constexpr):
+    """Store gains ⊙ Ax behind x; no column is cut off, as ranks are multiples of COLUMNS."""
+    column = first + tl.arange(0, COLUMNS)[None, :]
+    gain = tl.load(gains + row[:, None] * gain_stride + column, mask=own[:, None], other=0.0).to(tl.float32)
+    # Rounded before it is scaled, as by a product and a product with the gains.
+    down = total.to(wide.dtype.element_ty).to(tl.float32) * gain
+    tl.store(wide + row[:, None] * wide_stride + width + column, down, mask=own[:, None])
+
+
 @triton.jit
 def _narrow(
-    wide, a, gains, rows, rank, inputs, wide_stride, a_stride, gain_stride,
+    wide, a, gains, rows, width, wide_stride, a_stride, gain_stride,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, VALUES: tl.constexpr,
 ):  # fmt: skip
-    column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
+    first = tl.program_id(0) * COLUMNS
     row = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
+    own = row < rows
     total = tl.zeros((ROWS, COLUMNS), tl.float32)
-    for start in range(0, inputs, VALUES):
+    for start in tl.range(0, width, VALUES):
         at = start + tl.arange(0, VALUES)
-        left = tl.load(
-            wide + row[:, None] * wide_stride + at[None, :],
-            mask=(row < rows)[:, None] & (at < inputs)[None, :],
-            other=0.0,
-        )
-        right = tl.load(
-            a + column[None, :] * a_stride + at[:, None],
-            mask=(column < rank)[None, :] & (at < inputs)[:, None],
-            other=0.0,
-        )
-        total += tl.dot(left, right, input_precision="ieee")
-    inside = (row < rows)[:, None] & (column < rank)[None, :]
-    gain = tl.load(gains + row[:, None] * gain_stride + column[None, :], mask=inside, other=0.0)
-    # Rounded before it is scaled, as by a product and a product with the gains.
-    down = total.to(wide.dtype.element_ty).to(tl.float32) * gain.to(tl.float32)
-    tl.store(wide + row[:, None] * wide_stride + inputs + column[None, :], down, mask=inside)
+        asked = _columns(a, first, a_stride, at, at < width, COLUMNS)
+        read = wide + row[:, None] * wide_stride + at[None, :]
+        x = tl.load(read, mask=own[:, None] & (at < width)[None, :], other=0.0).to(tl.float32)
+        total = _add_product(total, x, asked, COLUMNS)
+    _store_down(total, gains, wide, row, own, first, width, gain_stride, wide_stride, COLUMNS)
+
+
+@triton.jit
+def _add_norm_narrow(
+    residual, delta, weight, a, gains, total, wide, eps, rows, width,
+    residual_stride, delta_stride, a_stride, gain_stride, wide_stride,
+    HAS_DELTA: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, VALUES: tl.constexpr,
+):  # fmt: skip
+    first = tl.program_id(0) * COLUMNS
+    row = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
+    own = row < rows
+    at = tl.arange(0, VALUES)
+    asked = _columns(a, first, a_stride, at, at < width, COLUMNS)
+    scale = tl.load(weight + at, mask=at < width, other=0.0).to(tl.float32)
+    inside = own[:, None] & (at < width)[None, :]
+    read = residual + row[:, None] * residual_stride + at[None, :]
+    exact = tl.load(read, mask=inside, other=0.0).to(tl.float32)
+    if HAS_DELTA:
+        read = delta + row[:, None] * delta_stride + at[None, :]
+        exact += tl.load(read, mask=inside, other=0.0).to(tl.float32)
+        # As in training's `add_norm`.
+        rounded = exact.to(total.dtype.element_ty)
+        if first == 0:
+            tl.store(total + row[:, None] * width + at[None, :], rounded, mask=inside)
+        exact = rounded.to(tl.float32)
+    inverse = 1.0 / tl.sqrt(tl.sum(exact * exact, 1) / width + eps)
+    x = (exact * inverse[:, None] * scale[None, :]).to(wide.dtype.element_ty)
+    if first == 0:
+        tl.store(wide + row[:, None] * wide_stride + at[None, :], x, mask=inside)
+    taken = _add_product(tl.zeros((ROWS, COLUMNS), tl.float32), x.to(tl.float32), asked, COLUMNS)
+    _store_down(taken, gains, wide, row, own, first, width, gain_stride, wide_stride, COLUMNS)
+
+
+@triton.jit
+def _swiglu_narrow(
+    gate_up, a, gains, wide, rows, width, gate_up_stride, a_stride, gain_stride, wide_stride,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, VALUES: tl.constexpr,
+):  # fmt: skip
+    first = tl.program_id(0) * COLUMNS
+    row = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
+    own = row < rows
+    total = tl.zeros((ROWS, COLUMNS), tl.float32)
+    for start in tl.range(0, width, VALUES):
+        at = start + tl.arange(0, VALUES)
+        inside = own[:, None] & (at < width)[None, :]
+        asked = _columns(a, first, a_stride, at, at < width, COLUMNS)
+        read = gate_up + row[:, None] * gate_up_stride + at[None, :]
+        gate = tl.load(read, mask=inside, other=0.0).to(tl.float32)
+        up = tl.load(read + width, mask=inside, other=0.0).to(tl.float32)
+        x = (gate * tl.sigmoid(gate) * up).to(wide.dtype.element_ty)
+        if first == 0:
+            tl.store(wide + row[:, None] * wide_stride + at[None, :], x, mask=inside)
+        total = _add_product(total, x.to(tl.float32), asked, COLUMNS)
+    _store_down(total, gains, wide, row, own, first, width, gain_stride, wide_stride, COLUMNS)
 
 
 def narrow(wide: Tensor, a: Tensor, gains: Tensor) -> None:
-    """See `jobs.training.adapted_linear.Narrow`."""
-    rows, (rank, inputs) = len(wide), a.shape
-    _narrow[(triton.cdiv(rank, COLUMNS), triton.cdiv(rows, LEAST_ROWS))](
-        wide, a, gains, rows, rank, inputs, wide.stride(0), a.stride(0), gains.stride(0),
-        ROWS=LEAST_ROWS, COLUMNS=COLUMNS, VALUES=VALUES if wide.element_size() == 2 else VALUES // 4,
+    """Write gains ⊙ Ax behind x, the first columns of `wide` (rows, width + rank)."""
+    (rank, width), rows = a.shape, len(wide)
+    together, values, warps = _cut(rows, width)
+    _narrow[(rank // COLUMNS, triton.cdiv(rows, together))](
+        wide, a, gains, rows, width, wide.stride(0), a.stride(0), gains.stride(0),
+        ROWS=together, COLUMNS=COLUMNS, VALUES=values, num_warps=warps,
     )  # fmt: skip
+
+
+def add_norm(
+    residual: Tensor, delta: Tensor | None, weight: Tensor, eps: float, a: Tensor, gains: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The sum, and its norm with gains ⊙ A·norm behind it; see `portable.add_norm`."""
+    (rank, width), rows = a.shape, len(residual)
+    total = residual if delta is None else residual.new_empty(rows, width)
+    wide = residual.new_empty(rows, width + rank)
+    added = residual if delta is None else delta
+    values = triton.next_power_of_2(width)
+    together, _, warps = _cut(rows, width, values)
+    _add_norm_narrow[(rank // COLUMNS, triton.cdiv(rows, together))](
+        residual, added, weight, a, gains, total, wide, eps, rows, width,
+        residual.stride(0), added.stride(0), a.stride(0), gains.stride(0), wide.stride(0),
+        HAS_DELTA=delta is not None, ROWS=together, COLUMNS=COLUMNS, VALUES=values, num_warps=warps,
+    )  # fmt: skip
+    return total, wide
+
+
+def swiglu(gate_up: Tensor, a: Tensor, gains: Tensor) -> Tensor:
+    """The product (see `portable.swiglu`) with gains ⊙ A·product behind it."""
+    (rank, width), rows = a.shape, len(gate_up)
+    wide = gate_up.new_empty(rows, width + rank)
+    together, values, warps = _cut(rows, width)
+    _swiglu_narrow[(rank // COLUMNS, triton.cdiv(rows, together))](
+        gate_up, a, gains, wide, rows, width, gate_up.stride(0), a.stride(0), gains.stride(0), wide.stride(0),
+        ROWS=together, COLUMNS=COLUMNS, VALUES=values, num_warps=warps,
+    )  # fmt: skip
+    return wide
+
+
+def _cut(rows: int, width: int, values: int = 0) -> tuple[int, int, int]:
+    """Rows and values that a program has in registers at a time, and its warps."""
+    values = values or min(triton.next_power_of_2(width), MOST_VALUES)
+    together = max(1, min(ROWS_TOGETHER, triton.next_power_of_2(rows), MOST_HELD // values))
+    return together, values, 4 if together * values <= 4096 else 8

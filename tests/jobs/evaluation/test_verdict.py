@@ -161,3 +161,17 @@ def test_a_lack_beyond_chance_is_no_as_well_however_small():
     rules = ("same fields", "lacked in six of 80")
     kept = {"base": ["--"] * 80, "few_shot": ["-+"] * 74 + ["--"] * 6, "adapted": ["++"] * 80}
     assert "alone" not in verdict(evidence(rules, **{side: " ".join(r) for side, r in kept.items()})).sentence
+
+
+def test_a_form_without_content_is_named_by_what_rose_most_whatever_prompting_does():
+    fit = measure("fit", base=[0.0] * 40, adapted=[1.0, -1.0] * 20)
+    rows = {"base": ["--"] * 40, "few_shot": ["+-"] * 40, "adapted": ["++"] * 12 + ["+-"] * 28}
+    kept = {side: " ".join(marks) for side, marks in rows.items()}
+    said = verdict(evidence(("valid JSON", "the right “topic”"), [fit], **kept))
+    assert said.short == "No effect on what is said."
+    assert "“valid JSON” rises from 0 % to 100 %" in said.sentence
+
+
+def test_a_rule_that_quotes_is_quoted_with_single_marks():
+    said = verdict(evidence(("the right “topic”",), base="-" * 20, adapted="+" * 20)).sentence
+    assert "“the right ‘topic’” rises" in said
