@@ -108,19 +108,22 @@ def paired_difference(
     """The mean of `ours - theirs` row by row, with its 95 % percentile bootstrap interval and test of signs.
 
     Rows are drawn as pairs, so that a hard row is hard for both sides. Both sequences are `(rows,)`. Where no
-    row differs, the interval tells what share of differing rows may have been missed.
+    row differs, or all do alike, the interval tells what share of other rows may have been missed.
     Source: Efron & Tibshirani (1993), "An Introduction to the Bootstrap", chapters 13 and 15.
     Raises: ValueError when the sides have no rows or different numbers of rows.
     """
     difference = np.asarray(ours, dtype=np.float64) - np.asarray(theirs, dtype=np.float64)
     if len(ours) != len(theirs) or not len(difference):
         raise ValueError(f"{len(ours)} rows against {len(theirs)}")
+    unseen = 1 - (LEVEL / 2) ** (1 / len(difference))
     if not difference.any():
-        unseen = 1 - (LEVEL / 2) ** (1 / len(difference))
         return Difference(0.0, -unseen, unseen, 1.0)
     means = difference[_picks(len(difference), seed, draws)].mean(axis=1)
     low, high = np.quantile(means, [LEVEL / 2, 1 - LEVEL / 2])
-    return Difference(float(difference.mean()), float(low), float(high), _chance(difference, seed, draws))
+    value = float(difference.mean())
+    if np.ptp(difference) < 1e-12:  # rows that do not differ may be among those that nobody asked
+        low, high = sorted((value * (1 - unseen), value))
+    return Difference(value, float(low), float(high), _chance(difference, seed, draws))
 
 
 def _chance(difference: NDArray[np.float64], seed: int, draws: int) -> float:

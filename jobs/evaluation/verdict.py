@@ -19,6 +19,8 @@ FEWEST_ROWS_FOR_FIT = 20
 SMALL = {"rules": 0.1, "tone": 0.1, "chrf": 3.0}
 # A rule is kept as well by prompting when chance explains what it lacks and that is no more than this.
 AS_WELL = 0.1
+# So many rules can be read in one sentence.
+MOST_LISTED = 4
 # The ways of asking the base model better, in words, and whether they are one thing.
 PROMPTING = {
     "instruction": ("a written instruction", True),
@@ -271,4 +273,7 @@ def _quoted(words: str) -> str:
 
 
 def _listed(named: Sequence[str]) -> str:
+    """At most four things in a row; the table has them all."""
+    if len(named) > MOST_LISTED:
+        named = [*named[: MOST_LISTED - 1], f"{len(named) - MOST_LISTED + 1} more rules"]
     return named[0] if len(named) == 1 else f"{', '.join(named[:-1])} and {named[-1]}"

@@ -175,3 +175,10 @@ def test_a_form_without_content_is_named_by_what_rose_most_whatever_prompting_do
 def test_a_rule_that_quotes_is_quoted_with_single_marks():
     said = verdict(evidence(("the right “topic”",), base="-" * 20, adapted="+" * 20)).sentence
     assert "“the right ‘topic’” rises" in said
+
+
+def test_a_long_list_of_rules_is_cut_short_in_the_sentence():
+    rules = ("best", "a", "b", "c", "d", "e")
+    rows = {"base": ["------"] * 20, "few_shot": ["-+++++"] * 20, "adapted": ["++++++"] * 20}
+    said = verdict(evidence(rules, **{side: " ".join(marks) for side, marks in rows.items()})).sentence
+    assert "For “a”, “b”, “c” and 2 more rules alone, three examples" in said
