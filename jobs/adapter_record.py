@@ -70,15 +70,16 @@ def described(folder: Path, job: Job, made: Mapping[str, Any], name: str) -> dic
 
 
 def keep_strength(adapter_id: str, strength: float) -> Adapter:
-    """Keep how strongly an adapter answers, in the database and in its folder.
+    """Keep how strongly an adapter answers, in its folder and in the database.
 
     Raises StudioError for a strength outside of 0 to 1.5, and when there is no such adapter.
     """
-    adapter = adapters.set_strength(adapter_id, strength)
+    adapter = dataclasses.replace(adapters.get(adapter_id), strength=adapters.checked_strength(strength))
     folder = files.adapter_folder(adapter_id)
+    # The folder first: what the database then lacks for a crash, a rebuild brings.
     if folder.is_dir():
         files.write_json(folder / RECORD_FILE, dataclasses.asdict(adapter))
-    return adapter
+    return adapters.set_strength(adapter_id, strength)
 
 
 def keep_vote(vote: Vote) -> None:

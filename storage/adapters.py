@@ -98,13 +98,30 @@ def list_all(base_model_id: str | None = None) -> list[Adapter]:
         return [row.record(Adapter) for row in session.scalars(query)]
 
 
+def namesakes(adapter: Adapter) -> list[str]:
+    """The ids of the other adapters of the same base model that have the same name."""
+    query = select(AdapterRow.id).where(
+        AdapterRow.name == adapter.name,
+        AdapterRow.base_model_id == adapter.base_model_id,
+        AdapterRow.id != adapter.id,
+    )
+    with database.reading() as session:
+        return list(session.scalars(query))
+
+
+def checked_strength(strength: float) -> float:
+    """The strength itself; raises StudioError for one outside of 0 to 1.5."""
+    if not (math.isfinite(strength) and 0 <= strength <= STRONGEST):
+        raise StudioError(f"The strength is {strength}.", f"Give a number from 0 to {STRONGEST}.")
+    return strength
+
+
 def set_strength(id: str, strength: float) -> Adapter:
     """Keep how strongly an adapter answers; `jobs.adapter_record.keep_strength` writes it into its folder too.
 
     Raises StudioError for a strength outside of 0 to 1.5, and when there is no such adapter.
     """
-    if not (math.isfinite(strength) and 0 <= strength <= STRONGEST):
-        raise StudioError(f"The strength is {strength}.", f"Give a number from 0 to {STRONGEST}.")
+    checked_strength(strength)
     with database.session() as session:
         session.execute(update(AdapterRow).where(AdapterRow.id == id).values(strength=strength))
     return get(id)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -62,14 +63,35 @@ def change(dataset_id: str, **parts: Any) -> Plan:
 
     Raises StudioError as `put`.
     """
+    with _alone(dataset_id) as folder:
+        return _keep(folder, replace(get(dataset_id), **parts))
+
+
+@contextmanager
+def _alone(dataset_id: str) -> Iterator[Path]:
+    """The folder of the plan, which nobody else changes meanwhile."""
     family = datasets.get(dataset_id).family
     folder = files.dataset_folder(family)
     if not folder.is_dir():
         raise StudioError(f"The folder of the dataset {dataset_id!r} is gone.", "Add your examples again.")
     with files.locked(f"plan-{family}"):
-        changed = _checked({**asdict(get(dataset_id)), **parts})
-        files.write_json(folder / PLAN_FILE, asdict(changed))
-    return changed
+        yield folder
+
+
+def _keep(folder: Path, plan: Plan) -> Plan:
+    checked = _checked(asdict(plan))
+    files.write_json(folder / PLAN_FILE, asdict(checked))
+    return checked
+
+
+def edit_rules(dataset_id: str, edit: Callable[[dict[str, Any]], Mapping[str, Any]]) -> Plan:
+    """Let `edit` make new edits of the rules from those of now, which nobody else changes meanwhile.
+
+    Raises StudioError as `put`.
+    """
+    with _alone(dataset_id) as folder:
+        present = get(dataset_id)
+        return _keep(folder, replace(present, rules=dict(edit(_no_edits() | present.rules))))
 
 
 def put_parts(dataset_id: str, parts: Any) -> Plan:

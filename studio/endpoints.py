@@ -12,7 +12,7 @@ from jobs.base_models import catalogue
 from jobs.lora import estimate
 from jobs.serving import client
 from jobs.serving.schema import CompareSettings
-from storage import backups, jobs, metrics, waiting
+from storage import adapters, backups, jobs, metrics, waiting
 from storage.errors import StudioError
 from studio import dataset_endpoints, evaluation_endpoints, playground_endpoints
 from studio.notices import told
@@ -100,8 +100,9 @@ def rebuild_database() -> dict[str, Any]:
 
 
 def compare(adapter_id: str, prompt: str, settings: dict[str, Any]) -> list[dict[str, Any]]:
-    """Answers side by side from one batch: [{side, text, tokens, weights}]."""
-    return client.compare_all(adapter_id, prompt, CompareSettings.from_json(settings or {}))
+    """Answers side by side from one batch: [{side, text, tokens, weights}]; at the kept strength unless told."""
+    kept = {"strength": adapters.get(adapter_id).strength} if adapter_id else {}
+    return client.compare_all(adapter_id, prompt, CompareSettings.from_json(kept | (settings or {})))
 
 
 FUNCTIONS = {

@@ -52,7 +52,7 @@ def blind_vote(pair_id: str, choice: str) -> dict[str, Any]:
             for answer in pair.shown
         ],
         "winner": winner,
-        "standing": _standing(pair.contest),
+        "standing": _standing(pair.contest, pair.key),
     }
 
 
@@ -162,10 +162,11 @@ def _contest(adapter_id: str, settings: dict[str, Any] | None) -> Contest:
     return Contest.of(adapter_id, sides, **known)
 
 
-def _standing(contest: Contest) -> dict[str, Any]:
-    found = blind.standing(contest)
+def _standing(contest: Contest, key: str | None = None) -> dict[str, Any]:
+    key = contest.key if key is None else key
+    found = blind.standing(contest, key)
     return {
-        "contest": contest.key,
+        "contest": key,
         "first": contest.first,
         "second": contest.second,
         "wins": asdict(found.counts),

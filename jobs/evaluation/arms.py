@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from jobs.base_models import catalogue
+from jobs.datasets.checks.texts import normal
+from jobs.datasets.rows import iterate
 from jobs.evaluation import plan, schemas
 from jobs.evaluation.held_out import HeldOutRow, Messages, answer_lengths, rows_of, that_fit
 from jobs.serving import side_names, sides
 from jobs.serving.schema import SideRequest
 from jobs.serving.sides import behind, shared_system
-from storage import adapters, datasets
+from storage import adapters, datasets, files
 from storage.adapters import Adapter
 from storage.errors import StudioError
 from storage.plans import Plan
@@ -71,19 +73,25 @@ class Arms:
 def arms_of(
     adapter: Adapter, dataset_id: str, rows: int, named: Sequence[str] | None, plan_now: Plan
 ) -> Arms:
-    """The arms of a card: those that are named, else all that there can be.
+    """The arms of a card: those that are named, as far as there can be such, else all that there can be.
 
     Raises: StudioError when the base model or the rows are missing, or too long for the model.
     """
+    held_out = rows_of(dataset_id, "held_out", rows)
+    unseen = _unseen(adapter, dataset_id, held_out)
     adapter = replace(adapter, dataset_id=dataset_id)
     folder = base_folder(adapter.base_model_id)
     schema = schemas.of(dataset_id)
     instruction = plan.instruction_of(dataset_id, plan_now)
     system = shared_system(dataset_id)
     before = [{"role": "system", "content": "\n\n".join(filter(None, (system, instruction)))}]
-    held_out = rows_of(dataset_id, "held_out", rows)
-    fitting = that_fit(folder, held_out, before)
+    fitting = that_fit(folder, unseen, before)
     training = that_fit(folder, rows_of(dataset_id, "train", TRAINING_PROMPTS), before)
+    if held_out and not unseen:
+        raise StudioError(
+            f"“{adapter.name}” was trained on every held-out example that it would be asked here.",
+            "Check it on examples that it has not learned from.",
+        )
     if not fitting:
         raise StudioError(
             "There is no held-out example that the base model can read."
@@ -93,7 +101,7 @@ def arms_of(
         )
     return Arms(
         adapter=adapter,
-        sides=tuple(named or _all_sides(adapter, instruction, schema)),
+        sides=tuple(_sides(named, adapter, instruction, schema)),
         rows=fitting,
         limits=answer_lengths(folder, fitting),
         training=training,
@@ -105,10 +113,33 @@ def arms_of(
     )
 
 
-def _all_sides(adapter: Adapter, instruction: str, schema: dict[str, Any] | None) -> list[str]:
+def _unseen(adapter: Adapter, dataset_id: str, found: list[HeldOutRow]) -> list[HeldOutRow]:
+    """Without what the adapter was trained to answer: other examples may share rows with its own.
+
+    All versions of its own keep the same rows aside. Where its own are gone, nobody can tell.
+    """
+    own = adapter.dataset_id
+    if own == dataset_id or not files.dataset_folder(own).is_dir():
+        return found
+    if datasets.get(own).family == datasets.get(dataset_id).family:
+        return found
+    asked = {_conversation(row) for row in found}
+    learned = {key for row in iterate(own, "train") if (key := _conversation(HeldOutRow.of(row))) in asked}
+    return [row for row in found if _conversation(row) not in learned]
+
+
+def _conversation(row: HeldOutRow) -> tuple[str, ...]:
+    return tuple(normal(turn["content"]) for turn in row.messages if turn["role"] != "system")
+
+
+def _sides(
+    named: Sequence[str] | None, adapter: Adapter, instruction: str, schema: dict[str, Any] | None
+) -> list[str]:
+    """Without what these examples give no instruction or no JSON for: that must not end the whole check."""
+    if not named:
+        named = [*side_names.NAMED_SIDES, *(one.id for one in earlier_adapters(adapter)[:MOST_EARLIER])]
     prompted = {side_names.INSTRUCTION: bool(instruction), side_names.CONSTRAINED: schema is not None}
-    usual = [side for side in side_names.NAMED_SIDES if prompted.get(side, True)]
-    return [*usual, *(one.id for one in earlier_adapters(adapter)[:MOST_EARLIER])]
+    return [side for side in named if prompted.get(side, True)]
 
 
 def earlier_adapters(adapter: Adapter) -> list[Adapter]:

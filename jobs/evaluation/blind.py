@@ -12,11 +12,13 @@ from typing import Any
 
 from jobs import adapter_record
 from jobs.base_models import catalogue
-from jobs.evaluation.held_out import HeldOutRow, rows_of, that_fit
+from jobs.evaluation.held_out import ROOM_FOR_AN_ANSWER, HeldOutRow, rows_of, that_fit
 from jobs.evaluation.statistics import Interval, wilson
 from jobs.serving import client
-from jobs.serving.schema import CompareSettings, SideAnswer
-from jobs.serving.side_names import ADAPTED, NAMED_SIDES, parts_of
+from jobs.serving.context import fits
+from jobs.serving.schema import CompareSettings, SideAnswer, SideRequest
+from jobs.serving.settled import Settled, settle
+from jobs.serving.side_names import NAMED_SIDES, parts_of
 from jobs.serving.sides import behind, requests_for, shared_system
 from storage import adapters, files, votes
 from storage.adapters import Adapter
@@ -65,11 +67,21 @@ class Contest:
         return cls(adapter_id, first, second, checked.temperature, checked.max_new_tokens)
 
     @property
+    def sides(self) -> tuple[str, str]:
+        """Both sides, in their order."""
+        return (self.first, self.second)
+
+    @property
     def key(self) -> str:
-        """What votes are counted together: the sides at their strengths and the temperature."""
+        """What votes are counted together if somebody asks now; a pair keeps the one of when it was asked."""
         adapter = adapters.get(self.adapter_id)
-        sides = [_at_its_strength(side, adapter) for side in (self.first, self.second)]
-        return "|".join([*sides, f"temperature {self.temperature:g}"])
+        return self.key_with(settle(self.sides, adapter), adapter)
+
+    def key_with(self, settled: Settled, adapter: Adapter) -> str:
+        """The sides at their strengths and with the instruction's hash, the temperature and the longest answer."""
+        sides = [settled.name(side, adapter) for side in self.sides]
+        limits = [f"temperature {self.temperature:g}", f"at most {self.max_new_tokens} tokens"]
+        return "|".join([*sides, *limits])
 
     @property
     def is_against_itself(self) -> bool:
@@ -79,10 +91,14 @@ class Contest:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two answers to one held-out prompt; `answers` and `seeds` are those of the contest's first and second side."""
+    """Two answers to one held-out prompt; `answers` and `seeds` are those of the contest's first and second side.
+
+    `key` tells under which strengths and instruction they were given: its vote is counted with those alone.
+    """
 
     id: str
     contest: Contest
+    key: str
     row: HeldOutRow
     number: int
     rows: int
@@ -128,9 +144,12 @@ class Standing:
         return f"{said}: that may still be chance."
 
 
-def standing(contest: Contest) -> Standing:
-    """How the votes stand; with ties as half a win for each, the interval is at least as wide as it has to be."""
-    counted = votes.counts(contest.adapter_id, contest.key)
+def standing(contest: Contest, key: str | None = None) -> Standing:
+    """How the votes stand that were given as things are now, or under a pair's `key`.
+
+    With ties as half a win for each, the interval is at least as wide as it has to be.
+    """
+    counted = votes.counts(contest.adapter_id, contest.key if key is None else key)
     if not counted.total:
         return Standing(counted, None)
     return Standing(counted, wilson(counted.second + counted.ties / 2, counted.total))
@@ -139,9 +158,9 @@ def standing(contest: Contest) -> Standing:
 def next_row(contest: Contest, leave_out: Collection[int] = ()) -> HeldOutRow:
     """The held-out row whose turn it is: of those voted on least often the first, if possible not of `leave_out`.
 
-    Raises StudioError when there is none.
+    A row that is longer than what one of the sides can read is passed over. Raises StudioError when there is none.
     """
-    return _turn(contest, leave_out)[0]
+    return _turn(contest, leave_out).row
 
 
 def ask(
@@ -149,29 +168,24 @@ def ask(
     leave_out: Collection[int] = (),
     should_stop: Callable[[], bool] = lambda: False,
     waits: Callable[[str], object] = lambda words: None,
+    in_background: Callable[[], bool] = lambda: False,
+    asker: str = "",
 ) -> Pair:
     """Let both sides answer the prompt whose turn it is.
 
-    While a job has the device, `waits` is told so in sentences, and "" when it goes on.
+    While a job has the device, `waits` is told so in sentences, and "" when it goes on. As long as it is
+    `in_background` all questions of people come before; those of one `asker` wait for each other.
     Raises StudioError when `should_stop` says so, when no row is held out, or when the model cannot answer.
     """
-    row, number, times = _turn(contest, leave_out)
+    turn = _turn(contest, leave_out)
     adapter = adapters.get(contest.adapter_id)
-    seed, shown_left = drawn(contest.adapter_id, contest.key, row.row, times)
-    messages = behind(row.messages, shared_system(adapter.dataset_id))
-    requests = [
-        request
-        for side in (contest.first, contest.second)
-        for request in requests_for(
-            [side], adapter, adapter.base_model_id, messages, adapter.strength, row.row
-        )
-    ]
+    seed, shown_left = drawn(contest.adapter_id, turn.key, turn.row.row, turn.times)
     settings = CompareSettings(
         temperature=contest.temperature, max_new_tokens=contest.max_new_tokens, seed=seed
     )
     # One batch draws the same noise for all: the same side twice needs a second one to answer anything else.
     seeds = (seed, seed + 1) if contest.is_against_itself else (seed, seed)
-    batches = [requests] if seeds[0] == seeds[1] else [[one] for one in requests]
+    batches = [turn.requests] if seeds[0] == seeds[1] else [[one] for one in turn.requests]
     answered: list[SideAnswer] = []
     for one_seed, batch in zip(dict.fromkeys(seeds), batches, strict=True):
         answered += client.answers(
@@ -180,13 +194,14 @@ def ask(
             replace(settings, seed=one_seed),
             should_stop,
             waits,
-            background=False,
+            background=in_background,
+            asker=asker,
         )
     first, second = answered
     if "stopped" in (first["finish_reason"], second["finish_reason"]):
         raise StudioError("Answering was stopped.", "Start it again when you like.")
-    total = len(_prompts(adapter.dataset_id, adapter.base_model_id))
-    return Pair(files.new_id(), contest, row, number, total, (first, second), seeds, shown_left)
+    both = (first, second)
+    return Pair(files.new_id(), contest, turn.key, turn.row, turn.number, turn.rows, both, seeds, shown_left)
 
 
 def drawn(adapter_id: str, contest: str, row: int, times: int) -> tuple[int, str]:
@@ -211,7 +226,7 @@ def vote(pair: Pair, choice: str) -> Vote:
     given = Vote(
         id=pair.id,
         adapter_id=contest.adapter_id,
-        contest=contest.key,
+        contest=pair.key,
         held_out_row=pair.row.row,
         first=contest.first,
         second=contest.second,
@@ -282,18 +297,41 @@ def _table_row(one: Vote) -> list[Any]:
     ]
 
 
-def _turn(contest: Contest, leave_out: Collection[int]) -> tuple[HeldOutRow, int, int]:
-    """The row whose turn it is, its place among the held-out rows from 1, and how often it was voted on."""
+@dataclass(frozen=True)
+class _Turn:
+    """A row whose turn it is: its place among `rows` from 1, how often it was voted on, what the sides are asked."""
+
+    row: HeldOutRow
+    number: int
+    rows: int
+    times: int
+    key: str
+    requests: list[SideRequest]
+
+
+def _turn(contest: Contest, leave_out: Collection[int]) -> _Turn:
     adapter = adapters.get(contest.adapter_id)
     rows = _prompts(adapter.dataset_id, adapter.base_model_id)
-    if not rows:
-        raise StudioError(
-            f"No examples of the adapter “{adapter.name}” were kept aside that its base model can be asked.",
-            "Train with some held-out examples, then compare here.",
+    settled = settle(contest.sides, adapter)
+    key = contest.key_with(settled, adapter)
+    times = Counter(votes.rows_asked(contest.adapter_id, key))
+    order = sorted(range(len(rows)), key=lambda at: (rows[at].row in leave_out, times[rows[at].row], at))
+    for place in order:
+        row = rows[place]
+        messages = behind(row.messages, shared_system(adapter.dataset_id))
+        requests = requests_for(
+            contest.sides, adapter, adapter.base_model_id, messages, adapter.strength, row.row, settled
         )
-    times = Counter(votes.rows_asked(contest.adapter_id, contest.key))
-    place = min(range(len(rows)), key=lambda at: (rows[at].row in leave_out, times[rows[at].row], at))
-    return rows[place], place + 1, times[rows[place].row]
+        # One that a side can never read would be asked in vain for ever, as its turn would stay.
+        if all(fits(adapter.base_model_id, one.messages, ROOM_FOR_AN_ANSWER) for one in requests):
+            return _Turn(row, place + 1, len(rows), times[row.row], key, requests)
+    raise StudioError(
+        f"No examples of the adapter “{adapter.name}” were kept aside that "
+        f"{'both sides can read' if rows else 'its base model can be asked'}.",
+        "Train with some held-out examples, then compare here."
+        if not rows
+        else "Choose other sides, or shorten the instruction on the scorecard.",
+    )
 
 
 @lru_cache(maxsize=4)
@@ -312,14 +350,3 @@ def _prompts(dataset_id: str, base_model_id: str) -> list[HeldOutRow]:
 def _rank(side: str) -> tuple[int, str]:
     """The order of sides: those with names of their own as everywhere, then adapters."""
     return (NAMED_SIDES.index(side), "") if side in NAMED_SIDES else (len(NAMED_SIDES), side)
-
-
-def _at_its_strength(side: str, adapter: Adapter) -> str:
-    """The side with the strength that is kept with its adapter, unless it is as trained or says so itself."""
-    if side in NAMED_SIDES:
-        return f"{side}*{adapter.strength:g}" if side == ADAPTED and adapter.strength != 1 else side
-    parts = []
-    for part in parts_of(side):
-        strength = adapters.get(part.adapter_id).strength if part.strength is None else part.strength
-        parts.append(part.weights if strength == 1 else f"{part.weights}*{strength:g}")
-    return "+".join(parts)

@@ -32,10 +32,28 @@ class Curve:
     sentence: str
 
 
+def names_of(job: Job) -> tuple[str, str]:
+    """The two metrics that a run's words are made of: of several trials those of the best one alone.
+
+    Under their plain names a run reports whoever leads, and a change of leaders would look like a jump.
+    """
+    best = job.result.get("best_trial")
+    several = best is not None and len(job.result.get("trials") or ()) > 1
+    loss, held_out_loss = (f"{name}.{best}" if several else name for name in NAMES)
+    return loss, held_out_loss
+
+
 def words(job: Job, metrics: Sequence[Metric]) -> dict[str, str]:
-    """{"code", "sentence"} of a run, from its metrics of the names NAMES."""
-    losses = [(metric.step, metric.value) for metric in metrics if metric.name == "loss"]
-    held_out = [(metric.step, metric.value) for metric in metrics if metric.name == "held_out_loss"]
+    """{"code", "sentence"} of a run, from its metrics of the names that `names_of` gives."""
+    loss, held_out_loss = names_of(job)
+    losses = [(metric.step, metric.value) for metric in metrics if metric.name == loss]
+    # The base model's own is reported once for all.
+    both = {held_out_loss, NAMES[1]}
+    held_out = [
+        (metric.step, metric.value)
+        for metric in metrics
+        if metric.name in both and (metric.name == held_out_loss or metric.step == 0)
+    ]
     looks = sorted((step, value) for step, value in held_out if value is not None)
     return asdict(_of(sorted(losses, key=lambda point: point[0]), looks, job.total_steps))
 

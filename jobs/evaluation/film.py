@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.serving.schema import SideAnswer, SideRequest
-from jobs.serving.sides import behind, shared_system
+from jobs.serving.sides import Messages, behind, shared_system
 from jobs.training import film_prompts, folders
 from storage import files
 from storage.adapters import Adapter
@@ -29,10 +29,15 @@ def of(job: Job) -> dict[str, Any] | None:
 
 
 def make(
-    adapter: Adapter, ask: Ask, report: Report, should_stop: Callable[[], bool]
+    adapter: Adapter,
+    ask: Ask,
+    report: Report,
+    should_stop: Callable[[], bool],
+    reads: Callable[[Messages], bool] = lambda messages: True,
 ) -> dict[str, Any] | None:
     """The film of an adapter's run; what the run had no time for is answered now by its saved looks.
 
+    `reads` says whether the base model can read a conversation: one that is too long is no part of the film.
     None when nothing was held out, or when the run and its looks are gone.
     Raises: StudioError when stopped, or when the model cannot answer.
     """
@@ -41,12 +46,16 @@ def make(
     film = folders.film(run_folder)
     if film is not None and _is_complete(film, looks):
         return film
-    prompts = film_prompts.chosen(adapter.dataset_id)
+    system = shared_system(adapter.dataset_id)
+    prompts = [
+        prompt
+        for prompt in film_prompts.chosen(adapter.dataset_id)
+        if prompt.messages and reads(behind(prompt.messages, system))
+    ]
     if not looks or not prompts or should_stop():
         return film
     report("Answering three examples as on the way", None, None)
     steps = _spread([step for step, _ in looks])
-    system = shared_system(adapter.dataset_id)
     requests = [
         SideRequest(
             side=f"{adapter.id}@{step}" if step else "base",

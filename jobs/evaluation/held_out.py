@@ -62,13 +62,13 @@ def answer_lengths(base_folder: Path, asked: Sequence[HeldOutRow]) -> list[int]:
     example must not let every answer of a model that never ends run on.
     """
     chat = ChatFormat.load(base_folder)
-    needed = [len(chat.prompt_ids([{"role": "user", "content": row.reference}])) for row in asked]
+    needed = [_answer_tokens(chat, row) for row in asked]
     usual = sorted(needed)[int(USUAL_SHARE * (len(needed) - 1))] if needed else 0
     return [min(max(own, usual) * 5 // 4 + MORE_TOKENS, LONGEST_ANSWER_TOKENS) for own in needed]
 
 
 def that_fit(base_folder: Path, asked: Sequence[HeldOutRow], before: Messages) -> list[HeldOutRow]:
-    """The rows that the base model can read with the turns `before` them, and still answer."""
+    """The rows that the base model can read with the turns `before` them and the wanted answer behind them."""
     context = weights.read_config(base_folder).get("max_position_embeddings")
     if context is None:
         return list(asked)
@@ -76,5 +76,11 @@ def that_fit(base_folder: Path, asked: Sequence[HeldOutRow], before: Messages) -
     return [
         row
         for row in asked
-        if len(chat.prompt_ids([*before, *row.messages])) + ROOM_FOR_AN_ANSWER <= int(context)
+        if len(chat.prompt_ids([*before, *row.messages])) + max(ROOM_FOR_AN_ANSWER, _answer_tokens(chat, row))
+        <= int(context)
     ]
+
+
+def _answer_tokens(chat: ChatFormat, row: HeldOutRow) -> int:
+    """How long the wanted answer is as a turn of its own: a few tokens more than behind its question."""
+    return len(chat.prompt_ids([{"role": "user", "content": row.reference}]))

@@ -12,17 +12,18 @@ from jobs.evaluation import arms, asking, card, curve, film, plan, side_effects
 from jobs.evaluation.arms import Arms
 from jobs.evaluation.asking import Asking, Stopped
 from jobs.evaluation.card import Card
-from jobs.evaluation.held_out import HeldOutRow, rows_of, that_fit
+from jobs.evaluation.held_out import HeldOutRow, Messages, rows_of
 from jobs.evaluation.rules import MOST_MINED
 from jobs.evaluation.submission import CARD_FILE, KIND, PARTIAL_FILE
 from jobs.evaluation.unrelated_prompts import PROMPTS
 from jobs.progress import Progress
 from jobs.serving import side_names
+from jobs.serving.context import fits
 from jobs.serving.schema import SideAnswer, SideRequest
+from jobs.serving.sides import behind
 from storage import adapters, database, files, jobs, metrics, plans, rebuilding
 from storage.errors import StudioError
 from storage.jobs import Job
-from storage.plans import Plan
 
 # Rows that are answered before the card so far is written, if it has not been for so long.
 ROWS_AT_ONCE = 8
@@ -84,8 +85,13 @@ class _Making:
         made = card.counted(made, plan.rules_of(self._dataset_id, self._plan))
         made["side_effects"] = self._side_effects(asked, made)
         made["curve"] = self._curve()
-        made["film"] = film.make(asked.adapter, self._ask, self._report, self._progress.should_stop)
+        # Of the adapter's own run, whatever examples it is judged by.
+        made["film"] = film.make(
+            self._adapter, self._ask, self._report, self._progress.should_stop, self._reads
+        )
         self._asking.tell("Counting")
+        # By the rules as they are now: the user may have switched some meanwhile.
+        made = card.counted(made, plan.rules_of(self._dataset_id))
         return made | {"created_at": time.time(), "seconds": time.monotonic() - self._began}
 
     def _questions(self, asked: Arms) -> int:
@@ -142,17 +148,32 @@ class _Making:
         if not self._settings["side_effects"]:
             return None
         by_name = {rule.name: rule for rule, _ in plan.rules_of(self._dataset_id, self._plan)}
-        training = (row.reference for row in rows_of(self._dataset_id, "train", MOST_MINED))
+        training = (row.reference for row in self._learned_from())
         return side_effects.measure(
             asked.adapter,
             self._ask,
             self._likely,
-            _readable(asked, self._plan),
+            self._readable(asked),
             [by_name[entry["name"]] for entry in made["rules"] if entry["counts"]],
             training,
             self._report,
             self._progress.should_stop,
         )
+
+    def _readable(self, asked: Arms) -> list[str]:
+        """The user's own prompts that the base model can read; a too long one must not end the whole check."""
+        turns = {text: [{"role": "user", "content": text}] for text in self._plan.must_not_change}
+        return [text for text, said in turns.items() if self._reads(behind(said, asked.system))]
+
+    def _reads(self, messages: Messages) -> bool:
+        return fits(self._adapter.base_model_id, messages)
+
+    def _learned_from(self) -> list[HeldOutRow]:
+        """What the adapter was trained on, whatever examples it is judged by; none when those are gone."""
+        try:
+            return rows_of(self._adapter.dataset_id, "train", MOST_MINED)
+        except StudioError:
+            return []
 
     def _curve(self) -> dict[str, Any] | None:
         """Words on how the training went; None when its run has been deleted."""
@@ -160,7 +181,7 @@ class _Making:
             job = jobs.get(self._adapter.job_id)
         except StudioError:
             return None
-        return curve.words(job, metrics.since(job.id, -1, curve.NAMES))
+        return curve.words(job, metrics.since(job.id, -1, {*curve.NAMES, *curve.names_of(job)}))
 
     def _head(self, asked: Arms) -> Card:
         return {
@@ -210,10 +231,3 @@ def _weights_of(asked: Arms) -> dict[str, dict[str, float]]:
     own = [side for side in asked.sides if side not in side_names.PROMPTED_SIDES]
     requests = {request.side: request for request in asked.requests(0)}
     return {side: requests[side].adapters for side in own}
-
-
-def _readable(asked: Arms, plan_now: Plan) -> list[str]:
-    """The user's own prompts that the base model can read; one that is too long must not end the whole check."""
-    folder = arms.base_folder(asked.adapter.base_model_id)
-    own = [HeldOutRow(0, [{"role": "user", "content": text}], "") for text in plan_now.must_not_change]
-    return [row.prompt for row in that_fit(folder, own, [])]

@@ -1,4 +1,4 @@
-"""What is measured beside the rules: word for word, closeness, whether an answer fits its question, held-out loss."""
+"""What is measured beside the rules: word for word, closeness, whether answers fit their questions, held-out loss."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.evaluation.statistics import Interval, mean_interval, paired_difference, ratio_interval
+from jobs.evaluation.statistics import Interval, mean_interval, paired_difference, ratio_interval, wilson
+from jobs.evaluation.symptoms import words_of
 
 # An answer is held against so many other rows' wanted answers; more tell no more, only later.
 OTHERS = 8
@@ -37,7 +38,7 @@ class Measure:
             "unit": self.unit,
             "better": self.better,
             "note": self.note,
-            "sides": {side: mean_interval(scores).as_json() for side, scores in self.scores.items()},
+            "sides": {side: _interval(scores, self.unit).as_json() for side, scores in self.scores.items()},
             "difference": difference_json(self.scores),
         }
 
@@ -66,8 +67,7 @@ def of(answers: Answers, references: Sequence[str], prompts: Sequence[str]) -> l
             "Counts the short runs of letters that both texts share; 100 is the same text (Popović 2015).",
         ),
     ]
-    fit = fits(answers, references, prompts)
-    return [*found, fit] if fit else found
+    return [*found, *filter(None, (fits(answers, references, prompts), about(answers, prompts)))]
 
 
 def fits(
@@ -76,7 +76,6 @@ def fits(
     """How much closer each answer is to its own row's wanted answer than to those of other rows.
 
     None where that says nothing: the wanted answers are alike whatever is asked, or the questions are the same.
-    An adapter that learned a form without what belongs into it stays at 0 here.
     """
     rows = len(references)
     if rows < 3 or len(set(prompts)) < 0.9 * rows:
@@ -100,6 +99,34 @@ def fits(
         "higher",
         {side: scores(texts) for side, texts in answers.items()},
         "How much closer an answer is to the wanted one of its own question than to those of other questions.",
+    )
+
+
+def about(answers: Answers, prompts: Sequence[str]) -> Measure | None:
+    """How many more words each answer shares with its own question than with other questions.
+
+    None where the questions are the same. With `fits`, this tells an adapter that has learned a form without what
+    belongs into it: a label shares no word with its question, but is the right one; a free answer may be far from
+    the wanted one, but speaks of what was asked.
+    """
+    if len(prompts) < 3 or len(set(prompts)) < 0.9 * len(prompts):
+        return None
+    asked = [_telling(prompt) for prompt in prompts]
+
+    def scores(texts: Sequence[str]) -> list[float]:
+        found = []
+        for row, said in enumerate(map(_telling, texts)):
+            others = [_shared(said, question) for place, question in enumerate(asked) if place != row]
+            found.append(100 * (_shared(said, asked[row]) - sum(others) / len(others)))
+        return found
+
+    return Measure(
+        "about",
+        "speaks of its own question",
+        "score",
+        "higher",
+        {side: scores(texts) for side, texts in answers.items()},
+        "How many more of a hundred words an answer shares with its own question than with the other ones.",
     )
 
 
@@ -133,8 +160,24 @@ def difference_json(scores: Mapping[str, Sequence[float]]) -> dict[str, Any] | N
     return paired_difference(scores["adapted"], scores["base"]).as_json()
 
 
+def _interval(scores: Sequence[float], unit: str) -> Interval:
+    """The mean with its interval; of yes and no it is Wilson's, which knows that none of few is not never."""
+    if unit == "share" and all(score in (0.0, 1.0) for score in scores):
+        return wilson(sum(scores), len(scores))
+    return mean_interval(scores)
+
+
 def _pairs(texts: Sequence[str], references: Sequence[str]) -> list[tuple[str, str]]:
     return list(zip(texts, references, strict=True))
+
+
+def _telling(text: str) -> frozenset[str]:
+    """The words of a text but for short ones, which are in every text; where words are characters, all."""
+    return frozenset(word for word in words_of(text) if len(word) > 2 or not word.isascii())
+
+
+def _shared(one: frozenset[str], other: frozenset[str]) -> float:
+    return len(one & other) / max(1, min(len(one), len(other)))
 
 
 def _chrf(answer: str, reference: str) -> float:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ LARGEST_TEXT_BYTES = 50_000_000
 TEXT_SUFFIXES = (".txt", ".text", ".md")
 # Prompts of several lines each, with empty lines between them, or one on every line.
 BLANK_LINES, LINES = SEPARATED = ("blank_lines", "lines")
+_ONE_END = r"(?:\r\n|\r(?!\n)|\n)"
+_LINE_END = re.compile(_ONE_END)
+_EMPTY_LINES = re.compile(rf"{_ONE_END}[ \t]*{_ONE_END}")
 NO_PROMPT = "Give at least one prompt."
 
 
@@ -41,9 +45,19 @@ def of_text(text: str, separated: str = LINES) -> PromptList:
     """
     if separated not in SEPARATED:
         raise StudioError(f"Prompts cannot be separated by {separated!r}.", f"Say {' or '.join(SEPARATED)}.")
-    plain_ends = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
-    parts = plain_ends.split("\n") if separated == LINES else re.split(r"\n[ \t]*\n", plain_ends)
-    return _checked(PromptList([conversation(part.strip()) for part in parts if part.strip()]))
+    # One prompt after the other, and no more than it takes to refuse the text: a large one has millions of lines.
+    plain = (_LINE_END.sub("\n", part.strip()) for part in _parts(text.removeprefix("\ufeff"), separated))
+    asked = islice((part for part in plain if part), MOST_PROMPTS + 1)
+    return _checked(PromptList([conversation(part) for part in asked]))
+
+
+def _parts(text: str, separated: str) -> Iterator[str]:
+    """The text cut at its line ends, or at its empty lines."""
+    begin = 0
+    for end in (_LINE_END if separated == LINES else _EMPTY_LINES).finditer(text):
+        yield text[begin : end.start()]
+        begin = end.end()
+    yield text[begin:]
 
 
 def of_values(values: Sequence[Any]) -> PromptList:

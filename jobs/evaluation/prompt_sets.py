@@ -6,6 +6,7 @@ import shutil
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from jobs.evaluation.prompt_lists import PromptList
 from jobs.serving import sides
 from jobs.serving.context import Messages
 from jobs.serving.schema import CompareSettings
+from jobs.serving.settled import settle
 from storage import adapters, files, jobs, lines
 from storage.errors import StudioError
 from storage.jobs import Job
@@ -58,35 +60,54 @@ def submit(
         {"sides": ["base", "adapted"], "strength": adapter.strength, **settings}
     )
     # Says now, by the first prompt, when a side needs an adapter or examples that are not there.
+    settled = settle(checked.sides, adapter)
     first = sides.requests_for(
-        checked.sides, adapter, adapter.base_model_id, asked.prompts[0], checked.strength
+        checked.sides,
+        adapter,
+        adapter.base_model_id,
+        asked.prompts[0],
+        checked.strength,
+        settled=settled,
     )
     count = len(asked.prompts)
     id = files.new_id()
     draft = files.temporary_folder()
     lines.append(draft / PROMPTS_FILE, ({"messages": messages} for messages in asked.prompts))
     files.publish_folder(draft, files.run_folder(id))
-    job = jobs.add(
-        KIND,
-        f"{count:,} prompt{'' if count == 1 else 's'} · {adapter.name}",
-        gpu.EVALUATION,
-        dataset_id=adapter.dataset_id or None,
-        base_model_id=adapter.base_model_id,
-        settings={
-            "adapter_id": adapter.id,
-            "comparison": checked.as_json(),
-            "labels": {request.side: request.label for request in first},
-            "prompts": count,
-            "source": source,
-        },
-        request_key=request_key,
-        needs_bytes=LOG_BYTES + BYTES_PER_ANSWER * count * len(checked.sides),
-        id=id,
-    )
+    with _gone_if_refused(files.run_folder(id)):
+        job = jobs.add(
+            KIND,
+            f"{count:,} prompt{'' if count == 1 else 's'} · {adapter.name}",
+            gpu.EVALUATION,
+            dataset_id=adapter.dataset_id or None,
+            base_model_id=adapter.base_model_id,
+            settings={
+                "adapter_id": adapter.id,
+                "comparison": checked.as_json(),
+                # A strength or an instruction that is changed meanwhile must not change half of a column.
+                "settled": settled.as_json(),
+                "labels": {request.side: request.label for request in first},
+                "prompts": count,
+                "source": source,
+            },
+            request_key=request_key,
+            needs_bytes=LOG_BYTES + BYTES_PER_ANSWER * count * len(checked.sides),
+            id=id,
+        )
     if job.id != id:
         shutil.rmtree(files.run_folder(id))
     run_state.write(job.id)
     return job
+
+
+@contextmanager
+def _gone_if_refused(folder: Path) -> Iterator[None]:
+    """Nothing stays of a set's prompts where its job cannot be queued."""
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def get(job_id: str) -> Job:
@@ -180,15 +201,22 @@ def _kept(job: Job) -> Kept:
 
 
 def header(job: Job) -> Sequence[str]:
-    """The columns of a set's table: the number, the prompt, then each side's answer."""
-    return ["number", "prompt", *labels(job).values()]
+    """The columns of a set's table: the number, the prompt, each side's answer, then each one's weights."""
+    named = labels(job).values()
+    return ["number", "prompt", *named, *(f"weights of {label}" for label in named)]
 
 
 def table(job: Job) -> Iterator[list[Any]]:
     """The rows of a set under `header`; a prompt that a side could not read has the reason in brackets."""
     named = labels(job)
     return (
-        [one.number, one.prompt, *(_cell(one.answers.get(side)) for side in named)] for one in every(job.id)
+        [
+            one.number,
+            one.prompt,
+            *(_cell(one.answers.get(side)) for side in named),
+            *(one.answers.get(side, {}).get("weights") for side in named),
+        ]
+        for one in every(job.id)
     )
 
 

@@ -13,6 +13,7 @@ from jobs.serving import client, sides
 from jobs.serving.connection import ServerGone
 from jobs.serving.context import check_context
 from jobs.serving.schema import CompareSettings, SideAnswer, SideRequest
+from jobs.serving.settled import Settled
 from storage import adapters, database, files, lines
 from storage.adapters import Adapter
 from storage.errors import StudioError
@@ -54,6 +55,7 @@ class _Asking:
         self._progress = progress
         self._adapter: Adapter = adapters.get(spec["settings"]["adapter_id"])
         self._settings = CompareSettings.from_json(spec["settings"]["comparison"])
+        self._settled = Settled.from_json(spec["settings"].get("settled", {}))
         self._prompts = prompt_sets.prompts_of(folder)
         answered = prompt_sets.answers_in(folder)
         places = [(place, side) for place in range(len(self._prompts)) for side in self._settings.sides]
@@ -105,7 +107,12 @@ class _Asking:
         else:
             messages = sides.behind(messages, sides.shared_system(self._adapter.dataset_id))
         (request,) = sides.requests_for(
-            [side], self._adapter, self._adapter.base_model_id, messages, self._settings.strength
+            [side],
+            self._adapter,
+            self._adapter.base_model_id,
+            messages,
+            self._settings.strength,
+            settled=self._settled,
         )
         return request
 

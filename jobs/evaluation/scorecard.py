@@ -47,15 +47,17 @@ def recounted(adapter_id: str, dataset_id: str | None = None) -> dict[str, Any] 
     Nothing is asked anew: a card holds its answers.
     Raises: StudioError when there is no such adapter, or when the plan holds a rule that is none.
     """
-    stored = _stored(adapter_id, dataset_id)
-    if stored is None:
-        return None
-    if not _has_rows(stored.card["dataset_id"]):
-        return stored.card
-    rules_now = plan.rules_of(stored.card["dataset_id"])
-    counted = evaluations.replace(stored.id, cards.counted(stored.card, rules_now))
-    adapter_record.keep_scorecard(counted)
-    return counted.card
+    # One after the other: of two rules that are switched at once, the later count has to know both.
+    with files.locked(f"recount-{adapter_id}"):
+        stored = _stored(adapter_id, dataset_id)
+        if stored is None:
+            return None
+        if not _has_rows(stored.card["dataset_id"]):
+            return stored.card
+        rules_now = plan.rules_of(stored.card["dataset_id"])
+        counted = evaluations.replace(stored.id, cards.counted(stored.card, rules_now))
+        adapter_record.keep_scorecard(counted)
+        return counted.card
 
 
 def rules_of(adapter_id: str, dataset_id: str | None = None) -> list[dict[str, Any]]:

@@ -7,8 +7,9 @@ from typing import Any
 
 from jobs.adapter_record import FACTS_FILE
 from jobs.evaluation import learning_curve
+from jobs.evaluation.arms import base_folder
 from jobs.evaluation.asking import Asking, Stopped
-from jobs.evaluation.held_out import rows_of
+from jobs.evaluation.held_out import rows_of, that_fit
 from jobs.evaluation.learning_curve import Size
 from jobs.progress import Progress
 from jobs.serving.sides import behind, shared_system
@@ -35,7 +36,15 @@ def run(spec: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
 def _sizes(spec: Mapping[str, Any], made: list[Adapter], progress: Progress) -> list[Size]:
     """Each adapter's losses on the same held-out rows, the smallest share first."""
     dataset_id = made[-1].dataset_id
-    rows, system = rows_of(dataset_id, "held_out", HELD_OUT_ROWS), shared_system(dataset_id)
+    system = shared_system(dataset_id)
+    before = [{"role": "system", "content": system}] if system else []
+    folder = base_folder(made[-1].base_model_id)
+    rows = that_fit(folder, rows_of(dataset_id, "held_out", HELD_OUT_ROWS), before)
+    if not rows:
+        raise StudioError(
+            "There is no held-out example that the base model can read.",
+            "Add shorter examples; some of them are then kept aside for the test.",
+        )
     asking = Asking(
         made[-1].base_model_id,
         made[-1].base_weights_sha256,

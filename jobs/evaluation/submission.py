@@ -41,10 +41,11 @@ def submit(
     dataset = datasets.get(dataset_id or adapter.dataset_id)
     asked = {"adapter_id": adapter_id, **checked(adapter, settings or {})}
     _check_material(adapter, dataset)
+    # In this order: what another click queues in between is found here, or has the same key below.
+    before = newest(adapter_id, dataset.id)
     under_way = running(adapter_id, dataset.id)
     if under_way is not None:
         return under_way
-    before = newest(adapter_id, dataset.id)
     if before and before.status in ("failed", "stopped") and before.settings == asked and not before.deleting:
         return jobs.retry(before.id)
     # The number makes two clicks at the same moment one job, and a new try later a new one.

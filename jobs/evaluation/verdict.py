@@ -19,6 +19,8 @@ FEWEST_ROWS_FOR_FIT = 20
 SMALL = {"rules": 0.1, "tone": 0.1, "chrf": 3.0}
 # A rule is kept as well by prompting when chance explains what it lacks and that is no more than this.
 AS_WELL = 0.1
+# Answers that speak of their questions less than this share of how far the base model's do have lost them.
+LOST = 0.5
 # So many rules can be read in one sentence.
 MOST_LISTED = 4
 # The ways of asking the base model better, in words, and whether they are one thing.
@@ -101,12 +103,23 @@ def comparisons(evidence: Evidence) -> list[dict[str, Any]]:
         {
             "side": side,
             "by": by,
-            "difference": paired_difference(scores["adapted"], scores[side]).as_json(),
+            "difference": (ahead := paired_difference(scores["adapted"], scores[side])).as_json(),
+            "standing": _standing(ahead, by),
             "tokens_per_call": evidence.tokens_per_call.get(side, own) - own,
         }
         for side in PROMPTING
         if side in scores
     ]
+
+
+def _standing(ahead: Difference, by: str) -> str:
+    """How the adapter stands against a way of prompting: "ahead", "behind", "alike", or "unclear".
+
+    Chance may explain a large lead as well as none: only a small one is called alike.
+    """
+    if ahead.is_real:
+        return "ahead" if ahead.value > 0 else "behind"
+    return "alike" if ahead.value <= SMALL[by] else "unclear"
 
 
 def verdict(evidence: Evidence) -> Verdict:
@@ -133,32 +146,51 @@ def verdict(evidence: Evidence) -> Verdict:
         return beside_the_point
     if not gain.is_better:
         return _undecided(evidence, by, gain)
-    equals = [side for side in PROMPTING if side in scores and not _beats(scores, side)]
-    if not equals:
-        return _said("works", "Yes.", f"On {_rows(rows)}, {_change(evidence, by, 1)}.{_as_well(evidence)}")
-    return _prompting(evidence, by, scores, equals)
+    ahead = {side: paired_difference(scores["adapted"], scores[side]) for side in PROMPTING if side in scores}
+    standing = {side: _standing(difference, by) for side, difference in ahead.items()}
+    equals = [side for side in standing if standing[side] in ("alike", "behind")]
+    if equals:
+        return _prompting(evidence, by, scores, equals)
+    said = f"On {_rows(rows)}, {_change(evidence, by, 1)}.{_as_well(evidence)}"
+    unclear = [side for side in standing if standing[side] == "unclear"]
+    return _said("works", "Yes.", said + _unclear(by, ahead, unclear))
 
 
-def _beats(scores: Mapping[str, Sequence[float]], side: str) -> bool:
-    return paired_difference(scores["adapted"], scores[side]).is_better
+def _unclear(by: str, ahead: Mapping[str, Difference], sides: Sequence[str]) -> str:
+    """What these rows cannot tell about prompting; "" where they tell all."""
+    if not sides:
+        return ""
+    closest = min(sides, key=lambda side: ahead[side].value)
+    name, is_one = PROMPTING[closest]
+    lead, low, high = (
+        _points(number, by, sign=True)
+        for number in (ahead[closest].value, ahead[closest].low, ahead[closest].high)
+    )
+    return (
+        f" Whether {name} {'does' if is_one else 'do'} as well, these rows cannot tell: the adapter is ahead by"
+        f" {lead}, and it may be anything from {low} to {high}."
+    )
 
 
 def _fits_nothing(evidence: Evidence, by: str, gain: Difference) -> Verdict | None:
-    """The verdict on an adapter whose answers have the form but nothing to do with what was asked; else None."""
-    fit, rows = evidence.measure("fit"), evidence.rows
-    if fit is None or rows < FEWEST_ROWS_FOR_FIT or mean_interval(fit.scores["adapted"]).low > 0:
+    """The verdict on an adapter whose answers have the form but nothing to do with what was asked; else None.
+
+    So after training on shuffled answers. Both signs must fail where the base model's answers show them: an answer
+    may be right without a word of its question, or speak of it in other words than the wanted ones.
+    """
+    fit, about, rows = evidence.measure("fit"), evidence.measure("about"), evidence.rows
+    if fit is None or about is None or rows < FEWEST_ROWS_FOR_FIT:
+        return None
+    left, before = (float(np.mean(about.scores[side])) for side in ("adapted", "base"))
+    lost = paired_difference(about.scores["adapted"], about.scores["base"]).is_worse and left < LOST * before
+    if not lost or mean_interval(fit.scores["adapted"]).low > 0:
         return None
     but = f", though {_change(evidence, by, 1, over_prompting=False)}" if gain.is_better else ""
-    if paired_difference(fit.scores["adapted"], fit.scores["base"]).is_worse:
-        return _said(
-            "worse",
-            "Worse.",
-            f"On {_rows(rows)} its answers no longer fit the questions{but}. The base model’s do.",
-        )
+    hardly = "hardly anything" if left > 0 and mean_interval(about.scores["adapted"]).low > 0 else "nothing"
     return _said(
-        "no_effect",
-        "No effect on what is said.",
-        f"On {_rows(rows)} its answers fit their own questions no better than other ones{but}.",
+        "worse",
+        "Worse.",
+        f"On {_rows(rows)}, its answers have {hardly} to do with their questions any more{but}.",
     )
 
 
@@ -235,9 +267,10 @@ def _change(evidence: Evidence, by: str, direction: int, over_prompting: bool = 
     rival = rates["base"]
     if direction > 0 and over_prompting:
         rival = np.max([rates[side] for side in ("base", *PROMPTING) if side in rates], axis=0)
-    over = direction * (rates["adapted"] - rival)
-    # Of rules that stand out alike, the one that base and adapter differ in most.
-    most = int(np.argmax(over + 1e-6 * direction * (rates["adapted"] - rates["base"])))
+    moved = direction * (rates["adapted"] - rates["base"])
+    # Of rules that stand out alike, the one that base and adapter differ in most; never one that stayed as it was.
+    over = np.where(moved > 0, direction * (rates["adapted"] - rival) + 1e-6 * moved, -np.inf)
+    most = int(np.argmax(over))
     before, after = rates["base"][most], rates["adapted"][most]
     return f"{_quoted(evidence.rules[most])} {verb} from {_points(before, by)} to {_points(after, by)}"
 
@@ -247,7 +280,7 @@ def _said(code: str, short: str, rest: str) -> Verdict:
 
 
 def _rows(rows: int) -> str:
-    return f"{rows} examples it never saw"
+    return f"{rows} example{'' if rows == 1 else 's'} it never saw"
 
 
 def _price(tokens: Mapping[str, float], side: str) -> str:
@@ -256,10 +289,13 @@ def _price(tokens: Mapping[str, float], side: str) -> str:
 
 
 def _points(value: float, by: str, sign: bool = False) -> str:
-    """A share as per cent, a score as it is."""
-    number = (
-        f"{value:{'+' if sign else ''}.0f}" if by == "chrf" else f"{100 * value:{'+' if sign else ''}.0f} %"
-    )
+    """A share as per cent, a score as it is; only what is exactly none or all is 0 % or 100 %."""
+    if by != "chrf" and not sign and 0 < value < 1:
+        return f"{min(99, max(1, round(100 * value)))} %"
+    if sign:
+        number = f"{value if by == 'chrf' else 100 * value:+.0f} points"
+    else:
+        number = f"{value:.0f}" if by == "chrf" else f"{100 * value:.0f} %"
     return number.replace("-", "−")
 
 

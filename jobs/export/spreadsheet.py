@@ -5,28 +5,35 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 # What a cell begins with that is calculated or runs something, also in the wide forms of East Asia.
 # Source: OWASP, "CSV Injection".
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
 MARK = "'"
+# A separator of cells or rows in some country, and the text behind it up to the next one.
+_PART = re.compile(r"([;\t\r\n])([^;\t\r\n]*)")
 # By it Excel knows that the file is UTF-8.
 BYTE_ORDER_MARK = "\ufeff"
 
 
 def safe(text: str) -> str:
-    """The text with an apostrophe before it where a spreadsheet program would calculate it; `original` undoes it.
+    """The text with an apostrophe before what a spreadsheet program would calculate; `original` undoes it.
 
+    Where semicolons separate cells, a program that opens the file by itself cuts a text at its semicolons, tabs and
+    line ends, whatever the quotes say: what stands behind one may begin a cell, and gets an apostrophe of its own.
     A text that is apostrophes and then such a beginning gets one more, so that no two texts become the same.
     """
-    return MARK + text if _begins_like_a_formula(text) else text
+    text = _PART.sub(lambda part: part[1] + _marked(part[2], _part_like_a_formula), text)
+    return _marked(text, _begins_like_a_formula)
 
 
 def original(cell: str) -> str:
     """The text that `safe` has made this cell of."""
-    return cell[1:] if cell.startswith(MARK) and _begins_like_a_formula(cell[1:]) else cell
+    text = _unmarked(cell, _begins_like_a_formula)
+    return _PART.sub(lambda part: part[1] + _unmarked(part[2], _part_like_a_formula), text)
 
 
 def csv_lines(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
@@ -46,6 +53,19 @@ def json_lines(values: Iterable[Any]) -> Iterator[str]:
     """JSON lines piece by piece; texts stand in them as they are."""
     for value in values:
         yield json.dumps(value, ensure_ascii=False) + "\n"
+
+
+def _marked(text: str, is_formula: Callable[[str], bool]) -> str:
+    return MARK + text if is_formula(text) else text
+
+
+def _unmarked(text: str, is_formula: Callable[[str], bool]) -> str:
+    return text[1:] if text.startswith(MARK) and is_formula(text[1:]) else text
+
+
+def _part_like_a_formula(part: str) -> bool:
+    # Quotes inside of a text are doubled in the file, and where a cell begins there two of them are nothing.
+    return part.lstrip(MARK).lstrip(' "').startswith(FORMULA_STARTS)
 
 
 def _begins_like_a_formula(text: str) -> bool:

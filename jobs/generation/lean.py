@@ -15,8 +15,7 @@ from torch import Tensor
 
 from jobs.generation.memory import Memory, Reading, Stepping, look_back
 from jobs.training import kernels
-from jobs.training.adapted_linear import Narrow
-from jobs.training.lean_layer import Positions
+from jobs.training.lean_layer import LeanLayers, Positions
 from jobs.training.lean_model import LeanModel
 from jobs.training.packing import Layout, Span
 
@@ -73,38 +72,38 @@ class LeanReader:
             if memory is not None:
                 own_slots = torch.tensor(slots, device=self.device)[row_of]
                 positions = Reading(cos, sin, layout, memory, own_slots, places)
-            hidden = self.through(flat, positions, gains and [gain[row_of] for gain in gains])
+            with self._taking(gains and [gain[row_of] for gain in gains]):
+                hidden = self.through(flat, positions)
             yield from zip(group, torch.split(hidden, lengths), strict=True)
 
     def step(self, tokens: Tensor, memory: Memory, slots: Tensor, lengths: Tensor, gains: Gains) -> Tensor:
         """Logits (rows, vocabulary) behind one more token (rows,) of every row."""
         cos, sin = (side[lengths] for side in self.turns(memory.room))
         positions = Stepping(cos, sin, _layout([], self.device), memory, slots, lengths, look_back)
-        return self.logits(self.through(tokens, positions, gains))
+        with self._taking(gains):
+            return self.logits(self.through(tokens, positions))
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores of the vocabulary in fp32 from values behind the last norm."""
         return (hidden @ self.model.head.T).float()
 
-    def through(
-        self, tokens: Tensor, positions: Positions, gains: Gains, narrow: Narrow | None = None
-    ) -> Tensor:
-        """(tokens, hidden) behind the last norm; `narrow` as in `AdaptedLinear.taking`."""
+    def through(self, tokens: Tensor, positions: Positions, layers: LeanLayers | None = None) -> Tensor:
+        """(tokens, hidden) behind the last norm, by `layers` or the model's own, within `_taking`."""
         model = self.model
         residual, delta = model.embeddings[tokens], None
-        with self._taking(gains, narrow):
-            for layer in range(model.count):
-                residual, delta, _ = model.layers.forward(layer, residual, delta, positions, learn=False)
-        hidden: Tensor = self.kernels.add_norm(residual, delta, model.final_norm, model.layers.sizes.eps, 0)[
-            1
-        ]
+        for layer in range(model.count):
+            residual, delta, _ = (layers or model.layers).forward(
+                layer, residual, delta, positions, learn=False
+            )
+        eps = model.layers.sizes.eps
+        hidden: Tensor = self.kernels.add_norm(residual, delta, model.final_norm, eps, 0)[1]
         return hidden
 
     @contextmanager
-    def _taking(self, gains: Gains, narrow: Narrow | None) -> Iterator[None]:
+    def _taking(self, gains: Gains) -> Iterator[None]:
         with ExitStack() as stack:
             for linear, gain in zip(self.model.linears, gains or repeat(None), strict=False):
-                stack.enter_context(linear.taking(gain, narrow))
+                stack.enter_context(linear.taking(gain))
             yield
 
 

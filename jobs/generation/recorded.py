@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +11,9 @@ from torch import Tensor
 from jobs.generation.kernels import fused
 from jobs.generation.lean import Gains, LeanReader
 from jobs.generation.memory import Memory
-from jobs.training.lean_layer import Positions
+from jobs.training.adapted_linear import AdaptedLinear
+from jobs.training.kernels import fused as plain
+from jobs.training.lean_layer import Kept, LayerWeights, LeanLayers, Positions
 from jobs.training.packing import Layout
 from jobs.training.recording import recorded
 
@@ -26,12 +27,65 @@ class _Stepping(Positions):
     slots: Tensor
     lengths: Tensor
 
-    def attend(
-        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float
-    ) -> tuple[Tensor, Any]:
+
+class _SteppingLayers(LeanLayers):
+    """Layers in which what makes a matrix's input also computes what adapters read of it."""
+
+    def __init__(self, weights: LayerWeights, like: LeanLayers, gains: Gains) -> None:
+        super().__init__(like.sizes, weights, plain)
+        kinds = (weights.qkv, weights.out, weights.gate_up, weights.down)
+        self._gains = dict(zip(map(id, kinds), gains or (), strict=False))
+
+    def forward(
+        self, layer: int, residual: Tensor, delta: Tensor | None, positions: Positions, learn: bool
+    ) -> tuple[Tensor, Tensor, None]:
+        """As in training; nothing is kept."""
+        assert isinstance(positions, _Stepping) and not learn
+        weights = self.weights
+        total, normed = self._norm(layer, residual, delta, weights.first_norm, weights.qkv)
+        heads = self._heads(layer, Kept(total, total, qkv=_product(weights.qkv, layer, normed)), positions)
+        mixed = self._look_back(layer, heads, positions)
+        change = _product(weights.out, layer, mixed)
+        middle, normed = self._norm(layer, total, change, weights.second_norm, weights.gate_up)
+        gate_up = _product(weights.gate_up, layer, normed)
+        if (taken := self._taken(weights.down, layer)) is None:
+            product = plain.swiglu(gate_up, 0)
+        else:
+            product = fused.swiglu(gate_up, *taken)
+        return middle, _product(weights.down, layer, product), None
+
+    def _norm(
+        self, layer: int, residual: Tensor, delta: Tensor | None, norms: Tensor, reader: AdaptedLinear
+    ) -> tuple[Tensor, Tensor]:
+        """The sum, and its norm as `reader` takes it."""
+        taken = self._taken(reader, layer)
+        if taken is None:
+            return plain.add_norm(residual, delta, norms[layer], self.sizes.eps, 0)[:2]
+        return fused.add_norm(residual, delta, norms[layer], self.sizes.eps, *taken)
+
+    def _look_back(self, layer: int, heads: tuple[Tensor, Tensor, Tensor], positions: _Stepping) -> Tensor:
         """What each row's new token reads from all of its row; it is remembered."""
-        keys, values = self.memory.keys[layer], self.memory.values[layer]
-        return fused.look_back(query, key, value, keys, values, self.slots, self.lengths, scale), None
+        out, memory = self.weights.out, positions.memory
+        taken = self._taken(out, layer)
+        wide = fused.look_back(
+            *heads, memory.keys[layer], memory.values[layer], positions.slots, positions.lengths,
+            self.sizes.scale, 0 if taken is None else out.rank,
+        )  # fmt: skip
+        if taken is not None:
+            fused.narrow(wide, *taken)
+        return wide
+
+    def _taken(self, linear: AdaptedLinear, layer: int) -> tuple[Tensor, Tensor] | None:
+        """s·A of a layer and what the rows take of it; None where no row takes any."""
+        gains = self._gains.get(id(linear))
+        return None if gains is None else (linear.of(layer)[0][linear.outputs :, : linear.inputs], gains)
+
+
+def _product(linear: AdaptedLinear, layer: int, wide: Tensor) -> Tensor:
+    """y of x, or of [x, gains ⊙ s·Ax]."""
+    matrix, bias = linear.of(layer)
+    weight = matrix[: linear.outputs, : wide.shape[1]]
+    return wide @ weight.T if bias is None else torch.addmm(bias, wide, weight.T)
 
 
 @dataclass
@@ -80,7 +134,9 @@ class RecordedStep:
         return _Recorded(graph, tokens, slots, lengths, own, scores)
 
     def _step(self, tokens: Tensor, slots: Tensor, lengths: Tensor, gains: Gains) -> Tensor:
+        model = self._reader.model
         cos, sin = (side[lengths] for side in self._turns)
         unused = Layout((), lengths, lengths, 0, 0)
         positions = _Stepping(cos, sin, unused, self._memory, slots, lengths)
-        return self._reader.logits(self._reader.through(tokens, positions, gains, fused.narrow))
+        layers = _SteppingLayers(model.layers.weights, model.layers, gains)
+        return self._reader.logits(self._reader.through(tokens, positions, layers))

@@ -101,12 +101,15 @@ def answers(
     settings: CompareSettings,
     should_stop: Callable[[], bool] = lambda: False,
     waits: Callable[[str], object] = lambda words: None,
-    background: bool = True,
+    background: bool | Callable[[], bool] = True,
     each: Callable[[int, SideAnswer], object] = lambda place, answer: None,
+    asker: str = "",
 ) -> list[SideAnswer]:
     """The finished answers to many conversations in one batch, in the order asked.
 
     In the background they come after all questions of people; what is finished when one of those comes is kept.
+    `background` may be a function, which is asked anew whenever the questions go to the server. Those of one `asker`
+    wait for each other.
     While nothing is answered, `waits` is told why in sentences; it is told "" when the answers go on. `each` gets
     the place of every answer, and the answer, as soon as it is finished.
     Raises: StudioError when `should_stop` says so, and as `stream`, but for Busy.
@@ -114,7 +117,9 @@ def answers(
 
     def ask(places: list[int]) -> Generator[dict[int, SideAnswer] | Waiting, None, None]:
         last: dict[int, SideAnswer] = {}
-        for item in stream(base_model_id, [requests[place] for place in places], settings, background):
+        behind_people = background() if callable(background) else background
+        batch = [requests[place] for place in places]
+        for item in stream(base_model_id, batch, settings, behind_people, asker):
             if isinstance(item, Waiting):
                 yield item
                 continue

@@ -31,9 +31,9 @@ def check_context(base_model_id: str, requests: Iterable[SideRequest]) -> None:
             )
 
 
-def fits(base_model_id: str, messages: Messages) -> bool:
-    """Whether the model can read the conversation and still write an answer."""
-    return _over(base_model_id, messages, ROOM_FOR_AN_ANSWER) is None
+def fits(base_model_id: str, messages: Messages, room: int = ROOM_FOR_AN_ANSWER) -> bool:
+    """Whether the model can read the conversation and still write an answer, of `room` tokens at least."""
+    return _over(base_model_id, messages, room) is None
 
 
 def _over(base_model_id: str, messages: Messages, room: int) -> tuple[int, int] | None:

@@ -128,7 +128,7 @@ def check_whole(text: str, what: str) -> None:
 def _number(name: str, value: Any, whole: bool, limits: Any) -> int | float:
     low, high = limits["minimum"], limits["maximum"]
     kind = "a whole number" if whole else "a number"
-    wanted = StudioError(f"{name} is {value!r}.", f"Give {kind} from {low} to {high}.")
+    wanted = StudioError(f"{limits['label']} ({name}) is {value!r}.", f"Give {kind} from {low} to {high}.")
     if isinstance(value, bool):
         raise wanted
     try:

@@ -14,6 +14,7 @@ from jobs.serving import side_names
 from jobs.serving.context import Messages
 from jobs.serving.loadable import look_of
 from jobs.serving.schema import SideRequest, check_whole
+from jobs.serving.settled import Settled
 from jobs.serving.shots import SHOTS, shots, similar_shots, with_shots
 from jobs.serving.side_names import (
     ADAPTED,
@@ -31,6 +32,8 @@ from storage.adapters import Adapter
 from storage.errors import StudioError
 
 __all__ = ["SHOTS", "Messages", "shots", "similar_shots", "with_shots"]
+# So many characters of an id are the least that tells two adapters apart.
+SHORTEST_END = 4
 ROLES = ("system", "user", "assistant")
 
 
@@ -98,21 +101,33 @@ def requests_for(
     messages: Messages,
     strength: float = 1.0,
     exclude_row: int | None = None,
+    settled: Settled | None = None,
 ) -> list[SideRequest]:
     """One request for each side, in the order of `sides`.
 
     `strength` is that of "adapted"; other adapters answer as strongly as is kept with them. Examples come from
-    what the adapter was trained on, and never from the row `exclude_row`.
+    what the adapter was trained on, and never from the row `exclude_row`. What is `settled` stays as it was then.
     Raises: StudioError when a side needs an adapter that is not given or an example that is not there, or is one
     made for another base model.
     """
-    asked = _Asked(adapter, base_model_id, messages, strength, exclude_row)
+    asked = _Asked(adapter, base_model_id, messages, strength, exclude_row, settled or Settled())
     return [asked.by(side) for side in sides]
+
+
+def name_of(adapter: Adapter) -> str:
+    """An adapter's name; where others have the same one, with as much of its id's end as tells them apart."""
+    others = adapters.namesakes(adapter)
+    if not others:
+        return adapter.name
+    lengths = range(SHORTEST_END, len(adapter.id))
+    short = (adapter.id[-length:] for length in lengths)
+    end = next((end for end in short if not any(other.endswith(end) for other in others)), adapter.id)
+    return f"{adapter.name} (…{end})" if end != adapter.id else f"{adapter.name} ({end})"
 
 
 def offered(adapter: Adapter) -> list[tuple[str, str]]:
     """The sides that can answer beside this adapter, as (label, side): those that make sense, the nearest first."""
-    found = [("Base model", BASE), (adapter.name, ADAPTED)]
+    found = [("Base model", BASE), (name_of(adapter), ADAPTED)]
     with suppress(StudioError):  # an adapter outlives its examples
         schema = schemas.of(adapter.dataset_id)
         found += [
@@ -125,7 +140,7 @@ def offered(adapter: Adapter) -> list[tuple[str, str]]:
     looks = folders.looks(files.run_folder(adapter.job_id)) if adapter.job_id else []
     found += [(_look_label(adapter, step), f"{adapter.id}@{step}") for step, _ in reversed(looks)]
     others = adapters.list_all(adapter.base_model_id)
-    return found + [(other.name, other.id) for other in others if other.id != adapter.id]
+    return found + [(name_of(other), other.id) for other in others if other.id != adapter.id]
 
 
 @dataclass(frozen=True)
@@ -137,6 +152,7 @@ class _Asked:
     messages: Messages
     strength: float
     exclude_row: int | None
+    settled: Settled
 
     def by(self, side: str) -> SideRequest:
         """The request to one side."""
@@ -154,7 +170,9 @@ class _Asked:
         """The base model, asked as well as one can."""
         dataset_id = self._needs_adapter(side).dataset_id
         if side == INSTRUCTION:
-            instruction = plan.instruction_of(dataset_id)
+            instruction = self.settled.instruction
+            if instruction is None:
+                instruction = plan.instruction_of(dataset_id)
             if not instruction:
                 raise StudioError(
                     "The examples have no habit in common that an instruction could ask for.",
@@ -188,13 +206,12 @@ class _Asked:
                     f"not for {self.base_model_id}.",
                     "Compare adapters of the same base model.",
                 )
-            strength, label = part.strength, adapter.name
+            strength, label = part.strength, name_of(adapter)
             if part.step is not None:
                 look_of(adapter.job_id, adapter.id, part.step)
                 label = _look_label(adapter, part.step)
             if strength is None:
-                # What was kept is said of the whole adapter, not of what it was on its way.
-                strength = adapter.strength if part.step is None else 1.0
+                strength = self.settled.strength_of(adapter, part.step)
             strengths[part.weights] = strength
             labels.append(label if strength == 1.0 and len(parts) == 1 else f"{strength:g} × {label}")
         return SideRequest(side, " + ".join(labels), self.messages, adapters=strengths)
@@ -206,7 +223,7 @@ class _Asked:
 
 
 def _look_label(adapter: Adapter, step: int) -> str:
-    return f"{adapter.name}, step {step:,}"
+    return f"{name_of(adapter)}, step {step:,}"
 
 
 def _system_of(messages: Messages) -> str | None:

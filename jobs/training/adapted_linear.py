@@ -7,7 +7,7 @@ up) share one such matrix, and all adapters trained side by side share it too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -20,9 +20,6 @@ from jobs.training.optimizer import AdapterWeights
 # Rows start on 16 bytes, which the fastest kernels ask for; on 128 where memory is no matter: a Qwen3-0.6B shape
 # then trained 16 % faster on an H100.
 COLUMNS_MULTIPLE, COLUMNS_MULTIPLE_GPU = 8, 64
-
-# Writes gains ⊙ Ax behind x, from x in the first columns of (tokens, in + rank), A (rank, in), gains (tokens, rank).
-Narrow = Callable[[Tensor, Tensor, Tensor], None]
 
 
 @dataclass(frozen=True)
@@ -78,7 +75,6 @@ class AdaptedLinear:
         self.rank = -(-used // multiple) * multiple
         self.first_layer = first_layer
         self.off = self._bare = False
-        self._narrow: Narrow | None = None
         self._in_4_bits = in_4_bits
         self._packed: list[list[Packed]] = []
         whole = (self.outputs + self.rank, self.inputs + self.rank)
@@ -142,8 +138,6 @@ class AdaptedLinear:
         """Write s·Ax behind x; nothing while the adapters are off."""
         if self.off:
             wide[:, self.inputs :] = 0
-        elif self.rank and self._narrow is not None and self._mask is not None:
-            self._narrow(wide, self._a[layer], self._mask[:, 0])
         elif self.rank:
             down = wide[:, self.inputs :]
             torch.mm(wide[:, : self.inputs], self._a[layer].T, out=down)
@@ -167,20 +161,19 @@ class AdaptedLinear:
     # -- answering -------------------------------------------------------------------------------------------
 
     @contextmanager
-    def taking(self, gains: Tensor | None, narrow: Narrow | None = None) -> Iterator[None]:
+    def taking(self, gains: Tensor | None) -> Iterator[None]:
         """Meanwhile `forward` lets every token pass through the columns by its own `gains` (tokens, rank).
 
         Args:
             gains: None takes nothing: the base model's product, as fast as without adapters.
-            narrow: computes gains ⊙ s·Ax, where something faster than a large product is known.
         """
-        before = self._mask, self._bare, self._narrow
+        before = self._mask, self._bare
         self._mask = self._mask if gains is None else gains[:, None]
-        self._bare, self._narrow = gains is None, narrow
+        self._bare = gains is None
         try:
             yield
         finally:
-            self._mask, self._bare, self._narrow = before
+            self._mask, self._bare = before
 
     def gains(self, shares: Tensor) -> Tensor:
         """(rows, rank) for rows that take `shares` (rows, adapters) of the adapters that are trained here."""

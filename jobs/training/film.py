@@ -69,7 +69,7 @@ class Film:
         if allowed <= (first if self._cost is None else self._cost):
             return False
         # The first one is stopped where it takes too long; by then it has told how long it would have taken.
-        deadline = now + (FIRST_PART * allowed if self._cost is None else 2 * self._cost)
+        deadline = now + max(FIRST_PART * allowed, 2 * (self._cost or 0.0))
         stopped, asked = False, now
 
         def should_stop() -> bool:

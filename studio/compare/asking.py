@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
+from jobs.evaluation.rules import Rule
 from jobs.serving import client, sides, waiting
 from jobs.serving.schema import CompareSettings, SideAnswer, SideRequest
 from jobs.serving.waiting import Waiting
@@ -27,6 +28,8 @@ FIELDS = ("temperature", "max_new_tokens", "seed", "system")
 MOST_COLUMNS = 4
 # A page that is drawn more often is no smoother.
 SHORTEST_SECONDS = 0.05
+# Without a word from a question Gradio would empty all that it fills.
+NOTHING_NEW = (gr.skip(),) * 4
 # The question that each browser tab waits for.
 _open: dict[str | None, threading.Event] = {}
 _finders = ThreadPoolExecutor(4, thread_name_prefix="rules of a question")
@@ -116,7 +119,7 @@ def stop(request: gr.Request, adapter_id: str, scene: Scene, marks: str) -> tupl
     end_question(request.session_hash)
     button = gr.update(interactive=False)
     if scene.now is None or not scene.now.answers:
-        return columns.notice("Stopped before the answer."), scene, button
+        return columns.stopped(scene), scene, button
     ended: list[SideAnswer] = [
         answer if answer["done"] else {**answer, "done": True, "finish_reason": "stopped"}
         for answer in scene.now.answers
@@ -139,12 +142,16 @@ def _in_turn(request: gr.Request, shown: Shown) -> Shown:
     """The question of a tab, in place of the one before it."""
     end_question(request.session_hash)
     ended = _open[request.session_hash] = threading.Event()
+    said = False
     try:
         with closing(shown) as so_far:
             for one in so_far:
                 if ended.is_set():
-                    return
+                    break
                 yield one
+                said = True
+        if not said:
+            yield NOTHING_NEW
     finally:
         if _open.get(request.session_hash) is ended:
             end_question(request.session_hash)
@@ -163,25 +170,33 @@ def _first(
         asked = row.messages if row else [{"role": "user", "content": prompt}]
         turn = Turn(sides.conversation(asked), row.reference if row else None, settings.as_json())
     except StudioError as error:
-        yield columns.refused(scene, str(error)), gr.skip(), scene, gr.update(interactive=False)
+        yield _refused(adapter_id, scene, error, how)
         return
     yield from _answered(adapter, scene.next(turn, goes_on), settings, how, note=gr.skip() if row else "")
 
 
 def _once_more(adapter_id: str, scene: Scene, how: How, keep: bool) -> Shown:
     if scene.now is None:
-        # Without a word from it Gradio would empty all that it fills.
-        yield (gr.skip(),) * 4
+        yield NOTHING_NEW
         return
     try:
         adapter = adapters.get(adapter_id)
         settings = how.settings(adapter)
     except StudioError as error:
-        yield columns.refused(scene, str(error)), gr.skip(), scene, gr.update(interactive=False)
+        yield _refused(adapter_id, scene, error, how)
         return
     kept = _unchanged(scene.now, settings) if keep else []
     scene = Scene(scene.before, Turn(scene.now.asked, scene.now.wanted, settings.as_json()), scene.goes_on)
     yield from _answered(adapter, scene, settings, how, gr.skip(), kept)
+
+
+def _refused(adapter_id: str, scene: Scene, error: StudioError, how: How) -> tuple[Any, ...]:
+    """A question that is wrong before anybody is asked; what was answered before it stays."""
+    rules: list[Rule] = []
+    with suppress(StudioError):  # the adapter may be what is gone
+        rules = rules_of(adapters.get(adapter_id))
+    said = columns.refused(scene, str(error), rules, how.marks)
+    return said, gr.skip(), scene, gr.update(interactive=False)
 
 
 def _unchanged(turn: Turn, settings: CompareSettings) -> list[SideAnswer]:
@@ -236,12 +251,19 @@ def _answered(
                 last = time.monotonic()
                 by_side = ready | {answer["side"]: answer for answer in item}
                 now = scene.answered([by_side[side] for side in settings.sides if side in by_side])
-                rules = finding.result() if done or finding.done() else []
+                rules = _found(finding) if done or finding.done() else []
                 yield columns.drawn(now, rules, how.marks), note, now, gr.skip()
         yield gr.skip(), note, gr.skip(), gr.update(interactive=False)
     except StudioError as error:
         # In place of the answers, where it stays: a notice would leave the columns waiting for ever.
         yield columns.refused(scene, str(error)), note, scene, gr.update(interactive=False)
+
+
+def _found(finding: Future[list[Rule]]) -> list[Rule]:
+    """The rules; where they cannot be read, the answers are shown without checks rather than not at all."""
+    with suppress(StudioError):
+        return finding.result()
+    return []
 
 
 def _requests(

@@ -20,10 +20,11 @@ from studio.compare.part import QUIET, Part
 from studio.notices import shown
 
 POLL_SECONDS = 0.2
+STOPPED = "Stopped. Start again when you like."
 GETTING_READY = "Both sides answer. The first pair takes a while, as the model may have to be loaded."
 # Which parts of the card are to be seen: the votes' buttons, or the one that goes on.
-START, READING, VOTED = "start", "reading", "voted"
-GO_ON = {START: "Start", READING: "Another pair", VOTED: "Next pair"}
+START, WAITING, READING, VOTED = "start", "waiting", "reading", "voted"
+GO_ON = {START: "Start", WAITING: "Start", READING: "Another pair", VOTED: "Next pair"}
 KEYS = '<p class="quiet keys">Keys: <kbd>1</kbd> or <kbd>2</kbd> for the better answer, <kbd>0</kbd> for neither.</p>'
 # Keys are heard while the focus is in the card (studio/assets/blind.js).
 FOCUS_PAIR = layout.focus("#blind .pair")
@@ -58,13 +59,13 @@ def another_contest(
     All stays where nothing has changed, as when somebody only searched in the list of sides.
     """
     if adapter_id is None or one is None or other is None:
-        return (gr.skip(),) * 9
+        return (gr.skip(),) * 10
     drawn = gr.skip()
     if one == other and temperature.strip() in ("", "0", "0.0"):
         temperature = drawn = "0.7"  # the likeliest answer, twice, would be the same answer twice
     with suppress(StudioError):
         if rounds.contest_of(pair_id) == _contest(adapter_id, one, other, temperature):
-            return (gr.skip(),) * 9
+            return (gr.skip(),) * 10
     rounds.end(request.session_hash)
     return (
         drawn,
@@ -84,21 +85,33 @@ def next_pair(
         contest = _contest(adapter_id, one, other, temperature)
         making = rounds.begin(tab, contest)
         said = ""
-        while making.is_alive():
+        while making.is_alive() and not making.ended.is_set():
             words = making.words or GETTING_READY
             if words != said:
-                yield blind_view.waiting(words), None, *_buttons(START)
+                yield blind_view.waiting(words), None, *_buttons(WAITING)
             said = words
             making.wanted_until = time.monotonic() + rounds.PATIENCE_SECONDS
             making.join(POLL_SECONDS)
         if making.ended.is_set():  # another contest was chosen meanwhile
+            yield (gr.skip(),) * 8  # without a word from it Gradio would empty all that it fills
             return
         pair = rounds.hand_out(tab, making)
         yield blind_view.pair(pair), pair.id, *_buttons(READING, only_tie=pair.are_the_same)
-        rounds.begin(tab, contest)
+        rounds.begin(tab, contest, is_awaited=False)
     except (StudioError, gr.Error) as error:
         said = error.message if isinstance(error, gr.Error) else str(error)
         yield tables.problem(said), None, *_buttons(START)
+
+
+def stop(request: gr.Request) -> tuple[Any, ...]:
+    """Nobody wants the pair that is being made any more: [pair, pair's id, *buttons]."""
+    rounds.end(request.session_hash)
+    return (blind_view.waiting(STOPPED), None, *_buttons(START))
+
+
+def leave(request: gr.Request) -> None:
+    """Another adapter is chosen: nobody waits for this one's pair."""
+    rounds.end(request.session_hash)
 
 
 def cast(pair_id: str | None, choice: str) -> tuple[Any, ...]:
@@ -106,7 +119,7 @@ def cast(pair_id: str | None, choice: str) -> tuple[Any, ...]:
     if pair_id is None:
         raise StudioError("There is no pair to vote on.", "Ask for one first.")
     pair, vote = rounds.vote(pair_id, choice)
-    found = _said(blind.standing(pair.contest), pair.contest)
+    found = _said(blind.standing(pair.contest, pair.key), pair.contest)
     return blind_view.revealed(pair, vote), found, *_buttons(VOTED)
 
 
@@ -132,7 +145,7 @@ def _said(found: Standing, contest: Contest) -> str:
 
 
 def _buttons(state: str, only_tie: bool = False) -> tuple[Any, ...]:
-    """What can be done: [the row of votes, left, tie, right, next]."""
+    """What can be done: [the row of votes, left, tie, right, next, stop]."""
     reading = state == READING
     return (
         gr.update(visible=reading),
@@ -140,6 +153,7 @@ def _buttons(state: str, only_tie: bool = False) -> tuple[Any, ...]:
         gr.update(interactive=reading),
         gr.update(interactive=reading and not only_tie),
         gr.update(value=GO_ON[state], variant="secondary" if reading else "primary"),
+        gr.update(visible=state == WAITING),
     )
 
 
@@ -162,12 +176,25 @@ def build(adapter: gr.Dropdown) -> Part:
             on = gr.Button(
                 "Start", variant="primary", elem_id="blind-next", size="md", scale=0, min_width=140
             )
+            halt = gr.Button(
+                "Stop",
+                variant="stop",
+                visible=False,
+                elem_id="blind-stop",
+                size="md",
+                scale=0,
+                min_width=90,
+            )
             gr.HTML(KEYS)
         standing = gr.HTML(elem_id="blind-standing")
-    buttons = [row, left, tie, right, on]
+    adapter.input(shown(leave), None, None, **QUIET)
+    buttons = [row, left, tie, right, on, halt]
     asked = [adapter, one, other, temperature]
     on.click(shown(next_pair), asked, [pair, pair_id, *buttons], **QUIET).then(
         None, None, None, js=FOCUS_PAIR
+    )
+    halt.click(shown(stop), None, [pair, pair_id, *buttons], **QUIET).success(
+        None, None, None, js=FOCUS_NEXT, **QUIET
     )
     for button, choice in ((left, blind.LEFT), (tie, blind.NEITHER), (right, blind.RIGHT)):
         vote = button.click(

@@ -13,6 +13,8 @@ Card = Mapping[str, Any]
 # Up to so many sides stand in the first table; of more, the best way of prompting stands for the others.
 MOST_SIDES = 3
 NEEDLE = {"hardly": "good", "some": "tight", "strong": "wrong"}
+# How the adapter stands against a way of prompting; a lead that chance explains is not a draw, unless it is small.
+STANDINGS = {"ahead": "better", "behind": "worse", "alike": "as good", "unclear": "cannot tell"}
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -100,7 +102,7 @@ def prompting(card: Card) -> str:
         [
             labels[one["side"]],
             change(one["difference"], unit),
-            _ahead(one["difference"]),
+            STANDINGS[one["standing"]],
             _more(one["tokens_per_call"]),
         ]
         for one in sorted(found, key=lambda one: float(one["difference"]["value"]))
@@ -169,7 +171,7 @@ def change(difference: Mapping[str, Any] | None, unit: str = "share") -> str:
     if not difference:
         return tables.NOTHING
     if difference["value"] == 0 and not is_real(difference):
-        return '<span class="quiet">no difference</span>'
+        return '<span class="quiet">none seen</span>'
     value, low, high = (_points(difference[name], unit) for name in ("value", "low", "high"))
     sign = "+" if difference["value"] > 0 else ""
     noun = {"share": " points"}.get(unit, "")
@@ -224,12 +226,6 @@ def _span(found: Mapping[str, float], unit: str) -> str:
 def _left(effects: Mapping[str, Any]) -> str:
     pill = f'<span class="pill {NEEDLE.get(effects["code"], "")}">{html.escape(effects["words"])}</span>'
     return f"{effects['unchanged']} of {effects['prompts']} {pill}"
-
-
-def _ahead(difference: Mapping[str, Any]) -> str:
-    if not is_real(difference):
-        return "as good"
-    return "better" if difference["value"] > 0 else "worse"
 
 
 def _more(tokens: float) -> str:

@@ -60,9 +60,16 @@ def held_up(scene: Scene, names: Mapping[str, str], said: str) -> str:
     return _before(scene) + _question(scene) + notice(said) + _sides(parts)
 
 
-def refused(scene: Scene, said: str) -> str:
-    """Why there are no answers, in their place."""
+def refused(scene: Scene, said: str, rules: Sequence[Rule] = (), marks: str = AUTO) -> str:
+    """Why there are no answers, in their place; over those of now, where it is a new question that is refused."""
+    if scene.now is not None and scene.now.answers:
+        return tables.problem(said) + drawn(scene, rules, marks)
     return _before(scene) + tables.problem(said)
+
+
+def stopped(scene: Scene) -> str:
+    """The turns before a question that was stopped before its first word."""
+    return _before(scene) + notice("Stopped before the answer.")
 
 
 def notice(said: str) -> str:
@@ -133,6 +140,9 @@ def _asked(prompt: str) -> str:
 def _column(answer: SideAnswer, turn: Turn, rules: Sequence[Rule], marks: str) -> str:
     name = name_of(answer)
     facts = [html.escape(answer["label"])] if name == HEADINGS["blend"] else []
+    strength = answer["weights"].partition("*")[2]
+    if name == HEADINGS["adapted"] and strength:
+        facts.append(f"at {html.escape(strength)}×")
     facts += [f"reads {answer['prompt_tokens']:,}, wrote {answer['tokens']:,} tokens"]
     if answer["done"] and answer["seconds"] > 0 and answer["tokens"]:
         speed = answer["tokens"] / answer["seconds"]

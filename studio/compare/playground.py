@@ -170,7 +170,7 @@ def _wire_asking(adapter: gr.Dropdown, card: Playground) -> None:
         button.click(
             shown(lambda adapter_id, at, by=by: step(adapter_id, at, by)),
             [adapter, card.position],
-            [card.prompt, card.position, card.held_out, card.goes_on],
+            [card.prompt, card.position, card.held_out],
             **QUIET,
         ).success(**held_out).success(**ends)
     seeded = {"inputs": [card.fields["seed"], card.fields["temperature"]], "outputs": card.fields["seed"]}
@@ -236,8 +236,8 @@ def busy() -> tuple[str, Any]:
     return columns.notice(note), gr.Timer(active=bool(said))
 
 
-def step(adapter_id: str, position: int | None, by: int) -> tuple[str, int | None, str, bool]:
-    """The next held-out example in that direction, around the end: [prompt, position, wanted answer, goes on]."""
+def step(adapter_id: str, position: int | None, by: int) -> tuple[str, int, str]:
+    """The next held-out example in that direction, around the end: [prompt, position, wanted answer]."""
     rows = rows_of(adapters.get(adapter_id))
     if not rows:
         raise StudioError("The held-out examples of this adapter are gone.", "Ask something of your own.")
@@ -245,7 +245,7 @@ def step(adapter_id: str, position: int | None, by: int) -> tuple[str, int | Non
     row = rows[position]
     earlier = [turn for turn in row.messages[:-1] if turn["role"] != "system"]
     note = columns.held_out(position + 1, len(rows), row.reference, earlier)
-    return row.prompt, position, note, gr.skip()
+    return row.prompt, position, note
 
 
 def after_answers(scene: Scene, prompt: str) -> tuple[Any, Any]:

@@ -15,11 +15,11 @@ from jobs.serving import sides
 from jobs.serving.schema import CompareSettings
 from storage import adapters, waiting
 from storage.errors import StudioError
-from studio import forms, words
+from studio import forms, tables, words
 from studio.charts import OPEN
 from studio.compare import prompts_view
 from studio.compare.part import QUIET, Part
-from studio.notices import shown
+from studio.notices import passes, shown
 
 SETTINGS = ("temperature", "max_new_tokens", "seed", "system")
 SEPARATED = [
@@ -62,6 +62,16 @@ def view(job_id: str | None, number: int) -> tuple[Any, ...]:
     )
 
 
+def ticked(job_id: str | None, number: int) -> tuple[Any, ...]:
+    """As `view`, while a set is answered; one that was deleted meanwhile is said once."""
+    try:
+        return view(job_id, number)
+    except StudioError as error:
+        if passes(error):
+            raise
+        return (tables.problem(str(error)), *view(None, 0)[1:])
+
+
 def look_into(path: str | None) -> tuple[Any, str]:
     """The columns of a file that was just chosen, and what was found in it: [column, note]."""
     if path is None:
@@ -88,6 +98,8 @@ def start(
     *values: str,
 ) -> tuple[Any, ...]:
     """Queue what was pasted or chosen: [note, sets, page number, *view]."""
+    if not chosen:
+        raise StudioError("Nobody is chosen to answer.", "Choose at least one under “Who answers”.")
     settings = {**forms.filled_in(SETTINGS, values), "sides": chosen}
     asked, source = _asked(text, separated, path, column)
     job = prompt_sets.submit(adapter_id, asked, settings, source)
@@ -202,7 +214,7 @@ def build(adapter: gr.Dropdown) -> Part:
         **QUIET,
     )
     sets.input(shown(lambda id: (0, *view(id, 0))), sets, [number, *seen], **QUIET)
-    timer.tick(shown(view), [sets, number], seen, **QUIET)
+    timer.tick(shown(ticked), [sets, number], seen, **QUIET)
     stopping.click(shown(stop), [sets, number], seen, **QUIET)
     again.click(shown(go_on), [sets, number], seen, **QUIET)
     for button, by in ((back, -1), (forth, +1)):

@@ -18,6 +18,12 @@ EXPLAINED = (
     "three of your training examples, shown the three most similar ones, or held to the shape of your JSON. Where "
     "that does as well, you may not need the adapter; each such call then costs the tokens in the last column.</p>"
 )
+RIVALS = {
+    "ahead": "not as good as the adapter",
+    "behind": "better than the adapter",
+    "alike": "as good as the adapter",
+    "unclear": "these rows cannot tell",
+}
 NO_RULES = "There are no rules to write down yet: say here what you would tell the base model."
 
 
@@ -91,12 +97,8 @@ def _summary(now: Seen) -> str:
     ]
     if card is None or not found:
         return "Would asking well do?"
-    difference = found[0]["difference"]
     label = next(card_view.name_of(side) for side in card["sides"] if side["side"] == found[0]["side"])
-    if not card_view.is_real(difference):
-        return f"Would asking well do? {label}: as good as the adapter"
-    behind = "not as good as" if difference["value"] > 0 else "better than"
-    return f"Would asking well do? {label}: {behind} the adapter"
+    return f"Would asking well do? {label}: {RIVALS[found[0]['standing']]}"
 
 
 def instruction_of(dataset_id: str) -> str:

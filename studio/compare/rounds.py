@@ -20,27 +20,61 @@ MOST_OPEN = 500
 
 
 class Making(threading.Thread):
-    """One pair being made; `problem` says in words why there is none, `words` why it takes time."""
+    """One pair being made; `problem` says in words why there is none, `words` why it takes time.
 
-    def __init__(self, contest: Contest) -> None:
+    Until somebody waits for it, it comes after the questions of all who do.
+    """
+
+    def __init__(self, contest: Contest, asker: str = "", is_awaited: bool = True) -> None:
         # A daemon: closing the studio does not wait for the model.
         super().__init__(name=f"pair for {contest.adapter_id}", daemon=True)
         self.contest = contest
+        # A strength kept meanwhile makes it another contest.
+        self.key = contest.key
         self.words = ""
         self.pair: Pair | None = None
         self.problem: str | None = None
         self.ended = threading.Event()
         self.wanted_until = time.monotonic() + PATIENCE_SECONDS
+        self._asker = asker
+        self._awaited = threading.Event()
+        self._asked_in_background = False
+        if is_awaited:
+            self._awaited.set()
+
+    def await_it(self) -> None:
+        """Somebody waits from now on."""
+        self._awaited.set()
 
     def run(self) -> None:
         """Ask both sides."""
-        try:
-            self.pair = told(blind.ask)(self.contest, open_rows(self.contest), self._should_stop, self._waits)
-        except gr.Error as error:
-            self.problem = error.message
+        while self.pair is None and self.problem is None:
+            try:
+                self.pair = told(blind.ask)(
+                    self.contest,
+                    open_rows(self.contest),
+                    self._should_stop,
+                    self._waits,
+                    self._in_background,
+                    self._asker,
+                )
+            except gr.Error as error:
+                if not self._is_in_the_wrong_line() or self._is_unwanted():
+                    self.problem = error.message
 
     def _should_stop(self) -> bool:
+        return self._is_unwanted() or self._is_in_the_wrong_line()
+
+    def _is_unwanted(self) -> bool:
         return self.ended.is_set() or time.monotonic() > self.wanted_until
+
+    def _is_in_the_wrong_line(self) -> bool:
+        # What is being written already would only be begun anew.
+        return self._awaited.is_set() and self._asked_in_background and self.words != ""
+
+    def _in_background(self) -> bool:
+        self._asked_in_background = not self._awaited.is_set()
+        return self._asked_in_background
 
     def _waits(self, words: str) -> None:
         self.words = words
@@ -57,15 +91,25 @@ def open_rows(contest: Contest) -> set[int]:
     return {pair.row.row for pair in list(_open.values()) if pair.contest == contest}
 
 
-def begin(tab: str | None, contest: Contest) -> Making:
-    """The pair that is made for a tab, begun now unless it is under way; one of another contest is ended."""
+def begin(tab: str | None, contest: Contest, is_awaited: bool = True) -> Making:
+    """The pair that is made for a tab, begun now unless it is under way; one of another contest is ended.
+
+    One that is not awaited is made ahead, in the background.
+    """
+    new = Making(contest, tab or "", is_awaited)
     with _lock:
         making = _making.get(tab)
-        if making is not None and making.contest == contest and making.problem is None:
+        if (
+            making is not None
+            and (making.contest, making.key) == (contest, new.key)
+            and making.problem is None
+        ):
+            if is_awaited:
+                making.await_it()
             return making
         if making is not None:
             making.ended.set()
-        making = _making[tab] = Making(contest)
+        making = _making[tab] = new
         while len(_making) > MOST_OPEN:
             _making.popitem(last=False)[1].ended.set()
         making.start()

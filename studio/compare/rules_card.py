@@ -104,8 +104,7 @@ def changed(now: Seen, sent: Mapping[str, Any]) -> Seen:
 
     Raises StudioError for a rule that makes no sense.
     """
-    edits = {"off": [], "added": [], "edited": {}} | dict(plans.get(now.dataset_id).rules)
-    plans.change(now.dataset_id, rules=_edited(now, edits, sent))
+    plans.edit_rules(now.dataset_id, lambda edits: _edited(now, edits, sent))
     scorecard.recounted(now.adapter.id, now.dataset_id)
     return seen.of(now.adapter.id, now.dataset_id)
 

@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from jobs import adapter_record
+from jobs.serving import sides
 from storage import adapters
 from storage.adapters import STRONGEST, Adapter
 from studio import layout
@@ -69,7 +70,7 @@ def build(adapter: gr.Dropdown) -> Dial:
 def of(adapter: Adapter) -> tuple[Any, ...]:
     """The dial of an adapter: [strength, blend with, strength of the other, keep, note]."""
     others = [
-        (one.name, one.id)
+        (sides.name_of(one), one.id)
         for one in adapters.list_all()
         if one.base_model_id == adapter.base_model_id and one.id != adapter.id
     ]

@@ -130,3 +130,15 @@ def test_votes_lie_in_their_adapters_folder_each_once(job: Job) -> None:
     assert adapter_record._size_bytes(folder) == size
     with pytest.raises(StudioError, match="files are gone"):
         adapter_record.keep_vote(dataclasses.replace(a_vote(folder, "v7"), adapter_id="gone"))
+
+
+def test_a_strength_that_the_folder_cannot_keep_is_not_in_the_database_either(job: Job) -> None:
+    record = adapter_record.described(draft(job), job, MADE, "one")
+    adapters.add(**record)
+    folder = files.adapter_folder(record["id"])
+    (folder / adapter_record.RECORD_FILE / "in the way").mkdir(parents=True)
+    with pytest.raises(OSError):
+        adapter_record.keep_strength(record["id"], 0.5)
+    assert adapters.get(record["id"]).strength == 1.0
+    with pytest.raises(StudioError, match="strength is"):
+        adapter_record.keep_strength(record["id"], 2)

@@ -177,6 +177,21 @@ def test_compare_with_no_settings(client: Client, finished: dict[str, Any]) -> N
     assert {"base", "adapted"} <= {side["side"] for side in sides}
 
 
+def test_compare_answers_at_the_kept_strength(client: Client, finished: dict) -> None:
+    adapter_id = finished["adapter_id"]
+
+    def weights(settings: dict) -> str:
+        asked = {"sides": ["adapted"], "max_new_tokens": 2, **settings}
+        return client.predict(adapter_id, "What is 7?", asked, api_name="/compare")[0]["weights"]
+
+    client.predict(adapter_id, 0.5, api_name="/keep_strength")
+    try:
+        assert weights({}).endswith("*0.5")
+        assert "*" not in weights({"strength": 1})
+    finally:
+        client.predict(adapter_id, 1, api_name="/keep_strength")
+
+
 def test_scorecard(client: Client, finished: dict[str, Any]) -> None:
     card = client.predict(finished["adapter_id"], api_name="/scorecard")
     assert card["verdict"]

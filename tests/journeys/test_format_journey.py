@@ -66,6 +66,12 @@ def test_from_the_first_page_to_compared_answers(page: Page, studio: Studio, tmp
     valid = next(rule for rule in card["rules"] if rule["name"] == "valid_json")["sides"]
     assert valid["adapted"]["rate"] >= 0.8
     assert valid["adapted"]["rate"] > valid["base"]["rate"]
+    # The right values are the adapter's own; valid JSON is to be had by prompting, and the card says so.
+    assert card["verdict"]["code"] == "works", card["verdict"]
+    gained, _, prompted = card["verdict"]["sentence"].partition(" For ")
+    assert "“the right ‘" in gained and "“valid JSON”" in prompted and "more tokens a call" in prompted
+    page.reload()
+    expect(page.locator("#answer")).to_contain_text(card["verdict"]["sentence"], timeout=SLOW)
 
 
 def test_closing_the_browser_changes_nothing_for_a_run(page: Page, studio: Studio) -> None:

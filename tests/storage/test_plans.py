@@ -106,3 +106,18 @@ def test_a_damaged_plan_is_named(home: Path) -> None:
     path.write_text('{"rules": ')
     with pytest.raises(StudioError, match="damaged"):
         plans.get("bcdf")
+
+
+def test_of_rules_that_are_edited_at_once_none_is_lost(home: Path) -> None:
+    add("bcdf")
+
+    def switch_off(name: str) -> None:
+        plans.edit_rules("bcdf", lambda edits: {**edits, "off": [*edits["off"], name]})
+
+    names = [f"rule-{number}" for number in range(12)]
+    threads = [threading.Thread(target=switch_off, args=[name]) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(plans.get("bcdf").rules["off"]) == sorted(names)

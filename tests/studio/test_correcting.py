@@ -4,13 +4,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import gradio as gr
 import pytest
 
 from jobs.datasets import importing
-from storage import adapters, jobs
+from storage import adapters, datasets, jobs
 from storage.errors import StudioError
 from studio import correcting
 from studio.compare.scene import Scene, Turn
+from studio.correcting import Stood
 
 PAIRS = [(f"Where is parcel number {n}?", f"It comes within {n} days.") for n in range(1, 31)]
 SETTINGS = {"max_steps": 7, "learning_rate": 0.001}
@@ -41,7 +43,7 @@ def clicked(side: str) -> Any:
 
 
 def test_a_corrected_answer_becomes_a_row_and_is_trained_on_with_the_same_settings(adapter: Any) -> None:
-    dataset_id, note, _ = correcting.added(adapter.id, asked("Is it <new>?"), " It is new. ")
+    dataset_id, note, *_ = correcting.added(adapter.id, asked("Is it <new>?"), " It is new. ")
     assert "31 examples" not in note and "to learn from now" in note
     target = correcting.train_again(adapter.id, dataset_id)
     assert correcting.train_again(adapter.id, dataset_id) == target, "a second click is the same run"
@@ -52,18 +54,53 @@ def test_a_corrected_answer_becomes_a_row_and_is_trained_on_with_the_same_settin
 
 def test_what_is_corrected_is_that_sides_answer_behind_all_that_it_had_read(adapter: Any) -> None:
     scene = Scene((turn("One?", "first"),), turn("<b>Two?</b>", "second", system="Be kind."), goes_on=True)
-    _, messages, question, text, *_ = correcting.begin(adapter.id, scene, clicked("adapted"))
-    assert text == "second"
+    _, messages, question, text, _, _, whose, *_ = correcting.begin(
+        adapter.id, scene, "", None, clicked("adapted")
+    )
+    assert (text, whose) == ("second", adapter.id), "another adapter may be chosen while this is written"
     assert [(one["role"], one["content"]) for one in messages] == [
         ("system", "Be kind."), ("user", "One?"), ("assistant", "first"), ("user", "<b>Two?</b>"),
     ]  # fmt: skip
     assert "&lt;b&gt;Two?&lt;/b&gt;" in question
 
 
+def test_an_example_is_added_once_until_its_answer_is_another(adapter: Any) -> None:
+    messages = asked("Is it new?")
+    opened = Stood("It is new.")
+    assert correcting.may_be_added("It is new.", opened).interactive
+    *_, button, stood = correcting.added(adapter.id, messages, "It is new.", opened)
+    assert button.interactive is False
+    before = len(datasets.list_all())
+    with pytest.raises(StudioError, match="added already"):
+        correcting.added(adapter.id, messages, " It is new. ", stood)
+    assert len(datasets.list_all()) == before
+    assert not correcting.may_be_added("It is new. ", stood).interactive
+    assert correcting.may_be_added("It is old.", stood).interactive
+    correcting.added(adapter.id, messages, "It is old.", stood)
+
+
+def test_what_is_written_and_not_added_stays_when_another_answer_is_to_be_corrected(adapter: Any) -> None:
+    scene = Scene((), turn("Two?", "second"))
+
+    def opened(written: str, stood: Stood | None) -> tuple[Any, ...]:
+        return correcting.begin(adapter.id, scene, written, stood, clicked("adapted"))
+
+    kept = opened("My own words", Stood("It is new."))
+    assert [value == gr.skip() for value in kept] == [True] * 4 + [False] + [True] * 4
+    assert "not added yet" in kept[4]
+    for written, stood in [
+        ("It is new.", Stood("It is new.")),
+        ("Mine", Stood("Mine", is_added=True)),
+        ("Closed", None),
+    ]:
+        assert opened(written, stood)[3] == "second", "nothing is lost"
+        assert opened(written, stood)[-1] == Stood("second")
+
+
 def test_an_answer_that_is_gone_cannot_be_corrected(adapter: Any) -> None:
     for scene in (Scene(), Scene(now=turn("One?", "first", side="base"))):
         with pytest.raises(StudioError, match="gone"):
-            correcting.begin(adapter.id, scene, clicked("adapted"))
+            correcting.begin(adapter.id, scene, "", None, clicked("adapted"))
 
 
 def test_nothing_is_no_answer_to_learn_from(adapter: Any) -> None:
@@ -71,3 +108,5 @@ def test_nothing_is_no_answer_to_learn_from(adapter: Any) -> None:
         correcting.added(adapter.id, asked("Is it new?"), "  ")
     with pytest.raises(StudioError, match="no answer"):
         correcting.added(adapter.id, None, "It is new.")
+    with pytest.raises(StudioError, match="no answer"):
+        correcting.added(None, None, "It is new.")

@@ -6,10 +6,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-# Keys read at a time.
-KEYS = 64
-# Rows of A and rows of x that one program multiplies.
-COLUMNS, ROWS_TOGETHER = 4, 4
+# Bytes of all products of queries with keys that are read at a time, and how often ahead keys are asked for.
+KEY_BYTES, STAGES = 16384, 3
+# Rows of x that one program multiplies: few, because adding up a row's products is what takes long.
+ROWS_TOGETHER = 2
+# Rows of A that one program multiplies, for few rows of x and for many, which pay for sharing what is read.
+COLUMNS_FEW, COLUMNS_MANY, FEW_ROWS = 2, 4, 16
 # Values of a row that are read at a time where a row may be cut, and values of all rows in registers at once.
 MOST_VALUES, MOST_HELD = 4096, 16384
 
@@ -18,7 +20,7 @@ MOST_VALUES, MOST_HELD = 4096, 16384
 def _look_back(
     query, key, value, keys, values, slots, lengths, out, scale, size,
     query_row, query_head, key_row, key_head, value_row, value_head, slot_stride, head_stride, out_row,
-    GROUP: tl.constexpr, GROUP_ROOM: tl.constexpr, SIZE: tl.constexpr, KEYS: tl.constexpr,
+    GROUP: tl.constexpr, GROUP_ROOM: tl.constexpr, SIZE: tl.constexpr, KEYS: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     row, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
     length = tl.load(lengths + row)
@@ -37,18 +39,20 @@ def _look_back(
     highest = tl.sum(asked * own_key.to(tl.float32)[None, :], 1)
     total = tl.full((GROUP_ROOM,), 1.0, tl.float32)
     mixed = tl.zeros((GROUP_ROOM, SIZE), tl.float32) + own_value.to(tl.float32)[None, :]
-    for start in tl.range(0, length, KEYS):
+    for start in tl.range(0, length, KEYS, num_stages=STAGES):
         at = start + tl.arange(0, KEYS)
         seen = (at < length)[:, None] & inside[None, :]
         offset = place + at[:, None] * size + column[None, :]
-        others = tl.load(keys + offset, mask=seen, other=0.0).to(tl.float32)
-        scores = tl.sum(asked[:, None, :] * others[None, :, :], 2)
+        # Both are asked for at once, so that they are waited for once.
+        some_keys = tl.load(keys + offset, mask=seen, other=0.0)
+        some_values = tl.load(values + offset, mask=seen, other=0.0)
+        scores = tl.sum(asked[:, None, :] * some_keys.to(tl.float32)[None, :, :], 2)
         scores = tl.where((at < length)[None, :], scores, float("-inf"))
         higher = tl.maximum(highest, tl.max(scores, 1))
         shares = tl.exp(scores - higher[:, None])
         shrunk = tl.exp(highest - higher)
-        others = tl.load(values + offset, mask=seen, other=0.0).to(tl.float32)
-        mixed = mixed * shrunk[:, None] + tl.sum(shares[:, :, None] * others[None, :, :], 1)
+        read = tl.sum(shares[:, :, None] * some_values.to(tl.float32)[None, :, :], 1)
+        mixed = mixed * shrunk[:, None] + read
         total = total * shrunk + tl.sum(shares, 1)
         highest = higher
     write = out + row * out_row + (head * GROUP + number)[:, None] * size + column[None, :]
@@ -81,13 +85,15 @@ def look_back(
     rows, heads, size = query.shape
     kv_heads = key.shape[1]
     group = heads // kv_heads
+    group_room, size_room = triton.next_power_of_2(group), triton.next_power_of_2(size)
+    # At most half of the bytes are keys, which wait in shared memory: little of it on smaller GPUs.
+    together = KEY_BYTES // (size_room * max(2, group_room) * query.element_size())
     out = query.new_empty(rows, heads * size + extra)
     _look_back[(rows, kv_heads)](
         query, key, value, keys, values, slots, lengths, out, scale, size,
         query.stride(0), query.stride(1), key.stride(0), key.stride(1), value.stride(0), value.stride(1),
         keys.stride(0), keys.stride(1), out.stride(0),
-        GROUP=group, GROUP_ROOM=triton.next_power_of_2(group), SIZE=triton.next_power_of_2(size),
-        KEYS=max(16, KEYS // triton.next_power_of_2(group)),
+        GROUP=group, GROUP_ROOM=group_room, SIZE=size_room, KEYS=max(16, together), STAGES=STAGES,
     )  # fmt: skip
     return out
 
@@ -103,7 +109,7 @@ def _columns(a, first, stride, at, inside, COLUMNS: tl.constexpr):
     """COLUMNS rows of A, asked for before anything else so that all of it is waited for at once."""
     asked = ()
     for number in tl.static_range(COLUMNS):
-        asked = asked + (tl.load(a + (first + number) * stride + at, mask=inside, other=0.0),)
+        asked = asked + (tl.load(a + (first + number) * stride + at, mask=inside, other=0.0),)  # type: ignore[assignment]  # noqa: RUF005
     return asked
 
 
@@ -202,10 +208,10 @@ def _swiglu_narrow(
 def narrow(wide: Tensor, a: Tensor, gains: Tensor) -> None:
     """Write gains ⊙ Ax behind x, the first columns of `wide` (rows, width + rank)."""
     (rank, width), rows = a.shape, len(wide)
-    together, values, warps = _cut(rows, width)
-    _narrow[(rank // COLUMNS, triton.cdiv(rows, together))](
+    together, columns, values, warps = _cut(rows, width)
+    _narrow[(rank // columns, triton.cdiv(rows, together))](
         wide, a, gains, rows, width, wide.stride(0), a.stride(0), gains.stride(0),
-        ROWS=together, COLUMNS=COLUMNS, VALUES=values, num_warps=warps,
+        ROWS=together, COLUMNS=columns, VALUES=values, num_warps=warps,
     )  # fmt: skip
 
 
@@ -218,11 +224,11 @@ def add_norm(
     wide = residual.new_empty(rows, width + rank)
     added = residual if delta is None else delta
     values = triton.next_power_of_2(width)
-    together, _, warps = _cut(rows, width, values)
-    _add_norm_narrow[(rank // COLUMNS, triton.cdiv(rows, together))](
+    together, columns, _, warps = _cut(rows, width, values)
+    _add_norm_narrow[(rank // columns, triton.cdiv(rows, together))](
         residual, added, weight, a, gains, total, wide, eps, rows, width,
         residual.stride(0), added.stride(0), a.stride(0), gains.stride(0), wide.stride(0),
-        HAS_DELTA=delta is not None, ROWS=together, COLUMNS=COLUMNS, VALUES=values, num_warps=warps,
+        HAS_DELTA=delta is not None, ROWS=together, COLUMNS=columns, VALUES=values, num_warps=warps,
     )  # fmt: skip
     return total, wide
 
@@ -231,16 +237,17 @@ def swiglu(gate_up: Tensor, a: Tensor, gains: Tensor) -> Tensor:
     """The product (see `portable.swiglu`) with gains ⊙ A·product behind it."""
     (rank, width), rows = a.shape, len(gate_up)
     wide = gate_up.new_empty(rows, width + rank)
-    together, values, warps = _cut(rows, width)
-    _swiglu_narrow[(rank // COLUMNS, triton.cdiv(rows, together))](
+    together, columns, values, warps = _cut(rows, width)
+    _swiglu_narrow[(rank // columns, triton.cdiv(rows, together))](
         gate_up, a, gains, wide, rows, width, gate_up.stride(0), a.stride(0), gains.stride(0), wide.stride(0),
-        ROWS=together, COLUMNS=COLUMNS, VALUES=values, num_warps=warps,
+        ROWS=together, COLUMNS=columns, VALUES=values, num_warps=warps,
     )  # fmt: skip
     return wide
 
 
-def _cut(rows: int, width: int, values: int = 0) -> tuple[int, int, int]:
-    """Rows and values that a program has in registers at a time, and its warps."""
+def _cut(rows: int, width: int, values: int = 0) -> tuple[int, int, int, int]:
+    """Rows, columns and values that a program has in registers at a time, and its warps."""
     values = values or min(triton.next_power_of_2(width), MOST_VALUES)
     together = max(1, min(ROWS_TOGETHER, triton.next_power_of_2(rows), MOST_HELD // values))
-    return together, values, 4 if together * values <= 4096 else 8
+    columns = COLUMNS_FEW if rows <= FEW_ROWS else COLUMNS_MANY
+    return together, columns, values, 4 if together * values <= 4096 else 8

@@ -51,7 +51,7 @@ def test_every_row_is_there_once_in_the_order_of_the_source(folder: Path) -> Non
     assert [row["row"] for row in rows] == list(range(1, 101))
     assert {row["split"] for row in rows} == {"train", "held_out"}
     counts = (built["rows"], built["train_rows"], built["held_out_rows"], built["left_out_rows"])
-    assert counts == (100, 90, 10, 0)
+    assert counts == (100, 80, 20, 0)
     assert built["rows_sha256"] == files.sha256_of(folder / "rows.jsonl")
 
 

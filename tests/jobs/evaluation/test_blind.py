@@ -10,10 +10,11 @@ from jobs import adapter_record
 from jobs.evaluation import blind
 from jobs.evaluation.blind import Contest, Pair, Standing
 from jobs.evaluation.statistics import wilson
-from storage import adapters, files, votes
+from storage import adapters, files, plans, votes
 from storage.errors import StudioError
+from storage.plans import Plan
 from storage.votes import Counts
-from tests.jobs.serving.parts import ADAPTERS, HELD_OUT_ROWS, TRAIN_ROWS
+from tests.jobs.serving.parts import ADAPTERS, DATASET_ID, HELD_OUT_ROWS, TRAIN_ROWS
 
 ONE, OTHER = ADAPTERS
 
@@ -32,16 +33,66 @@ def test_a_contest_is_the_same_whoever_is_named_first(base_model_id: str) -> Non
     one = Contest.of(ONE, ["adapted", "base"], "0", 8)
     assert one == Contest.of(ONE, ["base", "adapted"], 0.0, 8)
     assert (one.first, one.second) == ("base", "adapted")
-    assert one.key == "base|adapted|temperature 0"
-    assert Contest.of(ONE, [OTHER, "few_shot"]).key == f"few_shot|{OTHER}|temperature 0"
+    assert one.key == "base|adapted|temperature 0|at most 8 tokens"
+    assert Contest.of(ONE, [OTHER, "few_shot"]).key == f"few_shot|{OTHER}|temperature 0|at most 256 tokens"
+
+
+def test_votes_on_longer_answers_or_with_another_instruction_are_another_contest(base_model_id: str) -> None:
+    keys = set()
+    for words in ("Be brief.", "Be kind."):
+        plans.put(DATASET_ID, Plan(instruction=words))
+        keys |= {Contest.of(ONE, ["instruction", "adapted"], 0, most).key for most in (8, 9)}
+    assert len(keys) == 4 and all(key.startswith("instruction:") for key in keys)
+    plans.put(DATASET_ID, Plan())
+
+
+def test_a_vote_counts_for_what_was_asked_whatever_is_kept_meanwhile(contest: Contest) -> None:
+    own = replace(contest, max_new_tokens=5)
+    pair = blind.ask(own)
+    adapter_record.keep_strength(ONE, 0.5)
+    try:
+        assert blind.vote(pair, "1").contest == pair.key == "base|adapted|temperature 0|at most 5 tokens"
+        assert blind.standing(own).counts.total == 0
+        assert blind.standing(own, pair.key).counts.total == 1
+    finally:
+        adapter_record.keep_strength(ONE, 1.0)
+
+
+def test_a_saved_look_is_asked_as_trained_and_counted_so(base_model_id: str) -> None:
+    adapter_record.keep_strength(OTHER, 0.5)
+    try:
+        assert Contest.of(ONE, ["base", f"{OTHER}@5"]).key.startswith(f"base|{OTHER}@5|")
+    finally:
+        adapter_record.keep_strength(OTHER, 1.0)
+
+
+def test_a_row_that_one_side_cannot_read_is_passed_over(contest: Contest) -> None:
+    """The context has 512 tokens; only the first held-out row's prompt is too long behind the instruction."""
+    folder = files.dataset_folder(DATASET_ID)
+    kept = (folder / "rows.jsonl").read_text()
+    own = Contest.of(ONE, ["instruction", "adapted"], 0, 4)
+    long = f"Row {TRAIN_ROWS + 1}? " + "long " * 60
+    plans.put(DATASET_ID, Plan(instruction="Be brief. " * 25))
+    try:
+        (folder / "rows.jsonl").write_text(kept.replace(f"Row {TRAIN_ROWS + 1}?", long))
+        blind._prompts.cache_clear()
+        assert blind.next_row(replace(own, first="base")).row == TRAIN_ROWS + 1
+        assert blind.ask(own).row.row == TRAIN_ROWS + 2
+        plans.put(DATASET_ID, Plan(instruction="Be brief. " * 100))
+        with pytest.raises(StudioError, match="that both sides can read"):
+            blind.ask(own)
+    finally:
+        plans.put(DATASET_ID, Plan())
+        (folder / "rows.jsonl").write_text(kept)
+        blind._prompts.cache_clear()
 
 
 def test_votes_at_another_strength_are_another_contest(contest: Contest) -> None:
     adapter_record.keep_strength(ONE, 0.5)
     adapter_record.keep_strength(OTHER, 1.5)
-    assert contest.key == "base|adapted*0.5|temperature 0"
+    assert contest.key == "base|adapted*0.5|temperature 0|at most 12 tokens"
     assert Contest.of(ONE, [f"{OTHER}+{ONE}*0.3", OTHER]).key == (
-        f"{OTHER}*1.5|{OTHER}*1.5+{ONE}*0.3|temperature 0"
+        f"{OTHER}*1.5|{OTHER}*1.5+{ONE}*0.3|temperature 0|at most 256 tokens"
     )
     for adapter_id in ADAPTERS:
         adapter_record.keep_strength(adapter_id, 1.0)
@@ -53,8 +104,8 @@ def test_votes_at_another_strength_are_another_contest(contest: Contest) -> None
         (["base", "base"], 0, "Both sides are the same"),
         (["base"], 0, "1 sides were named"),
         (["base", "Nobody!"], 0, "is not a side"),
-        (["base", "adapted"], -1, "temperature is -1"),
-        (["base", "adapted"], "warm", "temperature is 'warm'"),
+        (["base", "adapted"], -1, r"Temperature \(temperature\) is -1"),
+        (["base", "adapted"], "warm", r"Temperature \(temperature\) is 'warm'"),
     ],
 )
 def test_what_cannot_be_compared_is_said(

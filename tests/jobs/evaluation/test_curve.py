@@ -14,8 +14,8 @@ from storage.metrics import Metric
 class _Job:
     """What a curve asks of a run."""
 
-    def __init__(self, total_steps: int) -> None:
-        self.total_steps = total_steps
+    def __init__(self, total_steps: int, **result: object) -> None:
+        self.total_steps, self.result = total_steps, result
 
 
 def said(
@@ -107,3 +107,19 @@ def test_chance_alone_is_called_unstable_at_most_once_in_a_hundred_runs(steps: i
         return sum(said(losses, LEVELLED)["code"] == "unstable" for losses in curves)
 
     assert alarms(0.1) <= 2 and alarms(0.3) <= 2
+
+
+def test_of_several_trials_the_kept_one_is_told_and_not_whoever_led() -> None:
+    """The leader changes half-way, at another level of loss: in the leader's own series that would be a jump."""
+    job = _Job(60, best_trial=1, trials=[{}, {}])
+    assert curve.names_of(job) == ("loss.1", "held_out_loss.1")  # type: ignore[arg-type]
+    metrics = [Metric(0, "held_out_loss", 3.0)]
+    for step in range(1, 61):
+        kept = 1.0 + 2.0 * math.exp(-step / 10)
+        metrics.append(Metric(step, "loss.1", kept))
+        metrics.append(Metric(step, "loss", kept if step > 30 else kept / 4))
+        if step % 10 == 0:
+            metrics.append(Metric(step, "held_out_loss.1", kept + 0.1))
+            metrics.append(Metric(step, "held_out_loss", kept if step > 30 else kept / 4))
+    assert curve.words(job, metrics)["code"] == "learned"  # type: ignore[arg-type]
+    assert curve.words(_Job(60), metrics)["code"] != "learned"  # type: ignore[arg-type]

@@ -99,6 +99,20 @@ def test_without_looks_or_held_out_rows_there_is_none(adapter: Adapter) -> None:
     assert made(adapter, Model()) is None
 
 
+def test_an_example_that_the_model_cannot_read_is_no_part_of_it(adapter: Adapter) -> None:
+    model = Model()
+    whole = made(adapter, model)
+    assert whole is not None
+    (files.run_folder("jbxx2222") / folders.FILM_FILE).unlink()
+    longest = max(len(request.messages[-1]["content"]) for request in model.asked)
+
+    def reads(messages: list[dict[str, str]]) -> bool:
+        return messages[0]["role"] == "system" and len(messages[-1]["content"]) < longest
+
+    found = film.make(adapter, model.ask, lambda *words: None, lambda: False, reads)
+    assert found is not None and found["prompts"] == whole["prompts"][:2]
+
+
 def test_a_damaged_film_is_made_again(adapter: Adapter) -> None:
     path = files.run_folder("jbxx2222") / folders.FILM_FILE
     for damage in ("{", "[]", '{"prompts": []}', '{"prompts": [{"frames": [{}]}]}'):

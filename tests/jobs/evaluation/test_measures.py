@@ -71,3 +71,24 @@ def test_loss_is_per_token_and_lower_for_the_better_side():
 
 def test_without_rows_nothing_is_measured():
     assert measures.of({"base": [], "adapted": []}, [], []) == []
+
+
+def test_none_of_six_word_for_word_is_not_surely_never():
+    found = named(measures.of({"base": SHUFFLED, "adapted": WANTED}, WANTED, QUESTIONS), "exact_match")
+    sides = found.as_json()["sides"]
+    assert sides["base"]["low"] == 0 and sides["base"]["high"] > 0.3
+    assert sides["adapted"]["low"] < 0.7 and sides["adapted"]["high"] == 1
+
+
+def test_an_answer_that_speaks_of_its_question_is_told_from_one_that_does_not():
+    found = measures.about({"base": WANTED, "adapted": SHUFFLED}, QUESTIONS)
+    assert found is not None
+    assert min(found.scores["base"]) > 20 and max(found.scores["adapted"]) < 5
+    assert measures.about({"base": WANTED}, ["the same question"] * 6) is None
+
+
+def test_in_writing_without_spaces_characters_are_shared():
+    questions = ["猫は何を食べますか", "空はなぜ青いですか", "川はどこへ流れますか"]
+    told = ["猫は魚を食べます", "空の光が青いから", "川は海へ流れます"]
+    found = measures.about({"base": told, "adapted": [*told[1:], told[0]]}, questions)
+    assert found is not None and sum(found.scores["base"]) > 50 > sum(found.scores["adapted"])

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -141,6 +142,7 @@ def test_an_untouched_adapter_leaves_it_at_hardly(trained: tuple[Adapter, Kept])
 def test_its_curve_is_called_memorising(trained: tuple[Adapter, Kept]) -> None:
     class Run:
         total_steps = 18
+        result = MappingProxyType({})
 
     found = curve.words(Run(), [one for one in trained[1].metrics if one.name in curve.NAMES])  # type: ignore
     assert found["code"] == "memorising", found["sentence"]

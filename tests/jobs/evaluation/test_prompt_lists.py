@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ def test_every_line_is_a_prompt() -> None:
 def test_empty_lines_may_separate_prompts_of_several_lines() -> None:
     text = "Dear shop,\nwhere is it?\n \n\nSecond\n"
     assert said(of_text(text, "blank_lines")) == ["Dear shop,\nwhere is it?", "Second"]
+    windows = of_text(text.replace("\n", "\r\n"), "blank_lines")
+    assert said(windows) == ["Dear shop,\nwhere is it?", "Second"]
     with pytest.raises(StudioError, match="separated by 'commas'"):
         of_text(text, "commas")
 
@@ -56,6 +59,19 @@ def test_more_than_ten_thousand_prompts_are_refused() -> None:
         of_text("a?\n" * 10_001)
     with pytest.raises(StudioError, match="more than 10,000 prompts"):
         of_values(["a?"] * 10_001)
+
+
+@pytest.mark.parametrize("separated", prompt_lists.SEPARATED)
+def test_a_text_of_too_many_prompts_is_not_read_to_its_end(separated: str) -> None:
+    """2 MB of a letter on each line would be 300 MB of conversations."""
+    text = "a\n\n" * 700_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(StudioError, match="more than 10,000 prompts"):
+            of_text(text, separated)
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_plain_text_files_in_any_encoding(tmp_path: Path) -> None:

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from jobs import gpu, rebuild, run_folder
+from jobs import adapter_record, gpu, rebuild, run_folder
 from jobs.evaluation import prompt_lists, prompt_sets, prompts_job
 from jobs.executors.local import PROJECT_ROOT
 from jobs.progress import Progress, RunFolderProgress
 from jobs.serving import client
 from jobs.serving.schema import CompareSettings
-from storage import adapters, database, files, jobs, lines
+from storage import adapters, database, files, jobs, lines, plans
 from storage.errors import StudioError
 from storage.jobs import Job
-from tests.jobs.serving.parts import ADAPTERS
+from storage.plans import Plan
+from tests.jobs.serving.parts import ADAPTERS, DATASET_ID
 
 ONE, OTHER = ADAPTERS
 PROMPTS = [f"Row {number}?" for number in range(100, 106)]
@@ -86,6 +89,37 @@ def test_the_answers_are_those_of_a_comparison_and_the_system_message_stands_bef
         for answer in compared:
             kept = one.answers[answer["side"]]
             assert kept == {name: answer[name] for name in prompts_job.KEPT}  # type: ignore[literal-required]
+
+
+@pytest.mark.usefixtures("base_model_id")
+def test_what_is_kept_meanwhile_changes_no_column_half_way() -> None:
+    plans.put(DATASET_ID, Plan(instruction="Say one word."))
+    sides = ["instruction", "adapted", OTHER]
+    first, again = submitted(sides=sides), submitted(sides=sides)
+    run(first)
+    try:
+        adapter_record.keep_strength(ONE, 0.25)
+        adapter_record.keep_strength(OTHER, 0.25)
+        plans.put(DATASET_ID, Plan(instruction="Say a hundred words, and then some more of them."))
+        run(again)
+    finally:
+        adapter_record.keep_strength(ONE, 1.0)
+        adapter_record.keep_strength(OTHER, 1.0)
+        plans.put(DATASET_ID, Plan())
+    assert list(prompt_sets.table(again)) == list(prompt_sets.table(first))
+    for one, other in zip(prompt_sets.every(first.id), prompt_sets.every(again.id), strict=True):
+        assert one.answers["instruction"]["prompt_tokens"] == other.answers["instruction"]["prompt_tokens"]
+
+
+@pytest.mark.usefixtures("base_model_id")
+def test_the_table_says_which_weights_answered() -> None:
+    job = submitted(PROMPTS[:1])
+    run(job)
+    (row,) = prompt_sets.table(job)
+    cells = dict(zip(prompt_sets.header(job), row, strict=True))
+    (one,) = prompt_sets.every(job.id)
+    for side, label in prompt_sets.labels(job).items():
+        assert cells[f"weights of {label}"] == one.answers[side]["weights"] != ""
 
 
 @pytest.mark.usefixtures("base_model_id")
@@ -165,8 +199,8 @@ def test_the_same_request_is_the_same_set_and_leaves_no_folder() -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"temperature": -1}, "temperature is -1"),
-        ({"max_new_tokens": 10_000}, "max_new_tokens is 10000"),
+        ({"temperature": -1}, r"Temperature \(temperature\) is -1"),
+        ({"max_new_tokens": 10_000}, r"Longest answer \(max_new_tokens\) is 10000"),
         ({"sides": ["nobody-1"]}, "no adapter 'nobody-1'"),
         ({"sides": ["base", "base"]}, "same side twice"),
         ({"sides": []}, "sides is"),
@@ -177,6 +211,19 @@ def test_what_would_fail_is_said_before_it_waits(settings: dict[str, Any], words
     before = set((files.root() / "runs").iterdir())
     with pytest.raises(StudioError, match=words):
         submitted(**settings)
+    assert set((files.root() / "runs").iterdir()) == before
+
+
+@pytest.mark.usefixtures("base_model_id")
+def test_a_set_that_the_queue_refuses_leaves_no_folder() -> None:
+    before = set((files.root() / "runs").iterdir())
+    with closing(sqlite3.connect(files.root() / "studio.db")) as connection:
+        connection.execute("CREATE TRIGGER full BEFORE INSERT ON jobs BEGIN SELECT RAISE(ABORT, 'full'); END")
+        connection.commit()
+        with pytest.raises(Exception, match="full"):
+            submitted()
+        connection.execute("DROP TRIGGER full")
+        connection.commit()
     assert set((files.root() / "runs").iterdir()) == before
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -16,11 +18,12 @@ import pytest
 from jobs import finishing, run_state
 from jobs.evaluation import asking, job, scorecard, submission
 from jobs.evaluation.asking import Asking
+from jobs.evaluation.held_out import HeldOutRow
 from jobs.executors.local import PROJECT_ROOT
 from jobs.progress import Progress
 from jobs.serving import client
 from jobs.serving.schema import SideRequest
-from storage import adapters, evaluations, files, jobs, plans
+from storage import adapters, datasets, evaluations, files, jobs, plans
 from storage.errors import StudioError
 from storage.plans import Plan
 from tests.jobs.serving.parts import ADAPTERS, DATASET_ID, HELD_OUT_ROWS, add_adapter
@@ -214,17 +217,87 @@ def test_rows_that_the_model_cannot_read_are_left_out(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     from jobs.evaluation import held_out
-    from jobs.evaluation.held_out import HeldOutRow
 
     folder = job.arms.base_folder(adapters.get(ADAPTERS[0]).base_model_id)
     short = HeldOutRow(1, [{"role": "user", "content": "Row 1?"}], "1")
     long = HeldOutRow(2, [{"role": "user", "content": "Row 2? " * 500}], "2")
-    assert held_out.that_fit(folder, [short, long], []) == [short]
+    long_answer = HeldOutRow(3, short.messages, "word " * 3000)
+    assert held_out.that_fit(folder, [short, long, long_answer], []) == [short]
+
+
+def test_what_examples_give_no_json_or_no_instruction_for_is_left_out_of_named_sides(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The page names every side when other adapters are to answer too."""
+    monkeypatch.setattr(job.arms.schemas, "of", lambda dataset_id: None)
+    monkeypatch.setattr(job.arms.plan, "instruction_of", lambda dataset_id, plan_now: "")
+    asked = job.arms.arms_of(adapters.get(ADAPTERS[0]), DATASET_ID, 2, [*SIDES, ADAPTERS[1]], Plan())
+    assert asked.sides == ("base", "few_shot", "similar", "adapted", ADAPTERS[1])
+
+
+def test_no_row_is_asked_that_the_adapter_was_trained_on_in_other_examples(base_model_id: str) -> None:
+    own = adapters.get(ADAPTERS[0])
+    datasets.add(
+        id="dtst4444", name="Others", source_name="o.jsonl", format="jsonl", columns=["messages"], rows=2,
+        train_rows=0, held_out_rows=2, problems=[], sha256="0" * 64,
+    )  # fmt: skip
+    turns = [("  row 3", "3"), ("Row 300?", "300")]
+    rows = [
+        {
+            "row": number,
+            "messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": said}],
+            "split": "held_out",
+        }
+        for number, (asked, said) in enumerate(turns, start=1)
+    ]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    files.write_text(files.dataset_folder("dtst4444") / "rows.jsonl", text)
+    asked = job.arms.arms_of(own, "dtst4444", 40, ["base", "adapted"], Plan())
+    assert [row.prompt for row in asked.rows] == ["Row 300?"] and asked.left_out == [1]
+    files.write_text(files.dataset_folder("dtst4444") / "rows.jsonl", json.dumps(rows[0]) + "\n")
+    with pytest.raises(StudioError, match="was trained on every held-out example"):
+        job.arms.arms_of(own, "dtst4444", 40, ["base", "adapted"], Plan())
+
+
+def test_rules_that_are_switched_while_a_card_is_made_count_at_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = {"kind": "contains", "parameters": {"texts": ["Row"]}}
+
+    def switching(*_: Any) -> None:
+        plans.change(DATASET_ID, rules={"added": [own]})
+
+    monkeypatch.setattr(job.film, "make", switching)
+    card = made(ADAPTERS[0], rows=2, sides=["base"], side_effects=False)
+    assert card["rules"][-1]["rule"]["source"] == "user" and card["rules"][-1]["counts"]
+
+
+def test_film_and_learned_rows_are_those_of_the_adapters_own_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    other = "dtst3333"
+    shutil.copytree(files.dataset_folder(DATASET_ID), files.dataset_folder(other))
+    datasets.add(
+        id=other, name="Numbers", source_name="o.jsonl", format="jsonl", columns=["messages"], rows=22, train_rows=12,
+        held_out_rows=10, problems=[], sha256="0" * 64, family=DATASET_ID, version=2,
+    )  # fmt: skip
+    seen: list[Any] = []
+    monkeypatch.setattr(job.film, "make", lambda adapter, *_: seen.append(adapter.dataset_id))
+    monkeypatch.setattr(
+        job.side_effects, "measure", lambda *given: seen.append([*given[5]]) or {"examples": []}
+    )
+    monkeypatch.setattr(
+        job, "rows_of", lambda dataset_id, split, most: [HeldOutRow(1, [], f"{dataset_id} {split}")]
+    )
+    settings = {"adapter_id": ADAPTERS[0], "rows": 2, "sides": ["base", "adapted"], "side_effects": True}
+    files.attempt_folder("jbxx3333", 1).mkdir(parents=True)
+    spec = {"job_id": "jbxx3333", "attempt": 1, "dataset_id": other, "settings": settings}
+    assert job.run(spec, Progress())["status"] == "finished"
+    assert seen == [[f"{DATASET_ID} train"], DATASET_ID]
 
 
 def test_one_long_example_does_not_lengthen_every_answer(base_model_id: str) -> None:
     from jobs.evaluation import held_out
-    from jobs.evaluation.held_out import HeldOutRow
 
     folder = job.arms.base_folder(base_model_id)
     rows = [HeldOutRow(n, [], "x" * 20) for n in range(20)] + [HeldOutRow(20, [], "word " * 3000)]

@@ -74,6 +74,23 @@ def test_clicked_five_times_at_once_it_is_one_job(adapter: Adapter) -> None:
     assert len(jobs.list_all()) == 1
 
 
+def test_a_click_while_another_one_is_looked_into_is_the_same_job(
+    adapter: Adapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, others = submission.running, []
+
+    def slow(adapter_id: str, dataset_id: str | None = None) -> Any:
+        found = real(adapter_id, dataset_id)
+        if not others:
+            others.append(adapter_id)
+            queue.submit_scorecard(adapter_id)
+        return found
+
+    monkeypatch.setattr(submission, "running", slow)
+    queue.submit_scorecard("bcdf")
+    assert len(jobs.list_all()) == 1
+
+
 def test_after_one_that_is_done_comes_a_new_one(adapter: Adapter) -> None:
     first = queue.submit_scorecard("bcdf")
     ended(first, "finished")

@@ -110,19 +110,48 @@ def test_without_a_rule_a_reliable_tone_decides_and_an_unreliable_one_does_not()
     assert verdict(Evidence(passed, [], [tone, far], TOKENS)).code == "no_effect"
 
 
-@pytest.mark.parametrize("base_fit, code", [(10.0, "worse"), (0.0, "no_effect")])
-def test_a_form_without_what_belongs_into_it_never_counts_as_success(base_fit, code):
+NOISE = list(np.random.default_rng(0).normal(0, 0.05, 40))
+ABOVE = [0.3 + value for value in NOISE]
+
+
+def asked_for(fit: list[float], about: list[float], base_about: list[float] = ABOVE) -> Evidence:
+    """An adapter with the form alone, as its answers have to do with what was asked."""
+    signs = [
+        measure("fit", base=NOISE, adapted=fit),
+        measure("about", base=base_about, adapted=about),
+    ]
+    return evidence(("valid JSON",), signs, base="-" * 40, adapted="+" * 40)
+
+
+def test_a_form_without_what_belongs_into_it_is_worse():
     """As after training on shuffled answers: always valid, never about the question."""
-    noise = np.random.default_rng(0).normal(0, 5, 40)
-    fit = measure("fit", base=list(base_fit + noise), adapted=list(-noise))
-    said = verdict(evidence(("valid JSON",), [fit], base="-" * 40, adapted="+" * 40))
-    assert said.code == code
-    assert "“valid JSON” rises from 0 % to 100 %" in said.sentence
+    said = verdict(asked_for(fit=NOISE, about=NOISE))
+    assert said.code == "worse"
+    assert "nothing to do with their questions any more, though “valid JSON” rises from 0 %" in said.sentence
 
 
-def test_answers_that_fit_their_questions_are_not_doubted():
-    fit = measure("fit", base=[5.0] * 40, adapted=[30.0, 20.0] * 20)
-    assert verdict(evidence(("valid JSON",), [fit], base="-" * 40, adapted="+" * 40)).code == "works"
+def test_a_small_rest_is_said_to_be_hardly_anything():
+    rest = [0.1 + value / 10 for value in NOISE]
+    assert "hardly anything to do with their questions" in verdict(asked_for(fit=NOISE, about=rest)).sentence
+
+
+@pytest.mark.parametrize(
+    "signs",
+    [
+        {"fit": NOISE, "about": [0.2 + value for value in NOISE]},
+        {"fit": ABOVE, "about": NOISE},
+        {"fit": NOISE, "about": ABOVE},
+        {"fit": NOISE, "about": NOISE, "base_about": NOISE},
+    ],
+    ids=[
+        "somewhat less about it than the base model",
+        "right without a word of the question",
+        "about it in other words",
+        "the base model shows nothing either",
+    ],
+)
+def test_one_sign_of_an_answer_to_the_question_is_enough(signs):
+    assert verdict(asked_for(**signs)).code == "works"
 
 
 def test_every_way_of_prompting_is_compared_with_its_tokens():
@@ -164,12 +193,11 @@ def test_a_lack_beyond_chance_is_no_as_well_however_small():
 
 
 def test_a_form_without_content_is_named_by_what_rose_most_whatever_prompting_does():
-    fit = measure("fit", base=[0.0] * 40, adapted=[1.0, -1.0] * 20)
+    signs = [measure("fit", base=NOISE, adapted=NOISE), measure("about", base=ABOVE, adapted=NOISE)]
     rows = {"base": ["--"] * 40, "few_shot": ["+-"] * 40, "adapted": ["++"] * 12 + ["+-"] * 28}
     kept = {side: " ".join(marks) for side, marks in rows.items()}
-    said = verdict(evidence(("valid JSON", "the right “topic”"), [fit], **kept))
-    assert said.short == "No effect on what is said."
-    assert "“valid JSON” rises from 0 % to 100 %" in said.sentence
+    said = verdict(evidence(("valid JSON", "the right “topic”"), signs, **kept))
+    assert said.code == "worse" and "“valid JSON” rises from 0 % to 100 %" in said.sentence
 
 
 def test_a_rule_that_quotes_is_quoted_with_single_marks():
@@ -182,3 +210,40 @@ def test_a_long_list_of_rules_is_cut_short_in_the_sentence():
     rows = {"base": ["------"] * 20, "few_shot": ["-+++++"] * 20, "adapted": ["++++++"] * 20}
     said = verdict(evidence(rules, **{side: " ".join(marks) for side, marks in rows.items()})).sentence
     assert "For “a”, “b”, “c” and 2 more rules alone, three examples" in said
+
+
+def test_the_rule_that_is_named_is_one_that_rose_even_where_prompting_does_better_everywhere():
+    rules = ("gained by both", "kept anyway")
+    rows = {"base": ["-+"] * 40, "few_shot": ["++"] * 40, "adapted": ["++"] * 20 + ["-+"] * 20}
+    said = verdict(evidence(rules, **{side: " ".join(marks) for side, marks in rows.items()}))
+    assert said.code == "prompting_does_as_well"
+    assert "“gained by both” rises from 0 % to 50 %" in said.sentence
+
+
+def test_only_all_is_called_100_per_cent():
+    said = verdict(evidence(base="-" * 300, adapted="+" * 299 + "-")).sentence
+    assert "rises from 0 % to 99 %" in said
+
+
+def test_one_example_is_no_examples():
+    same = Evidence({"base": [[True]], "adapted": [[True]]}, ["x"], [], TOKENS, same_text=True)
+    assert "On 1 example it never saw" in verdict(same).sentence
+
+
+def test_a_lead_that_chance_may_explain_is_not_called_as_well():
+    """Ahead by 25 points in 20 rows: too few to call it better, and no reason to call prompting as good."""
+    kept = {"base": "-" * 20, "few_shot": "-" * 5 + "+" * 13 + "-" * 2, "adapted": "+" * 18 + "-" * 2}
+    said = verdict(evidence(**kept))
+    assert said.code == "works"
+    assert "Whether three examples in the prompt do as well, these rows cannot tell" in said.sentence
+    assert "ahead by +25 points" in said.sentence
+    assert comparisons(evidence(**kept))[0]["standing"] == "unclear"
+
+
+@pytest.mark.parametrize(
+    "few_shot, standing",
+    [("-" * 20, "ahead"), ("+" * 20, "behind"), ("+" * 9 + "-" * 11, "alike")],
+)
+def test_each_way_of_prompting_has_its_standing(few_shot, standing):
+    kept = evidence(base="-" * 20, few_shot=few_shot, adapted="+" * 10 + "-" * 10)
+    assert comparisons(kept)[0]["standing"] == standing

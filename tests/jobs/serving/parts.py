@@ -131,9 +131,6 @@ def add_look(adapter_id: str, step: int, of: str) -> None:
     files.write_json(files.adapter_folder(adapter_id) / RECORD_FILE, asdict(adapter))
     look = files.run_folder(adapter.job_id) / folders.LOOKS_FOLDER / folders.look_name(step)
     shutil.copytree(files.adapter_folder(of), look)
-    weights = look / folders.LOOK_WEIGHTS_FILE
-    saved = {"bytes": weights.stat().st_size, "sha256": files.sha256_of(weights)}
-    files.write_json(look / folders.LOOK_FILE, saved)
 
 
 def end_server() -> None:

@@ -178,6 +178,19 @@ def test_what_may_be_chosen_beside_an_adapter(adapter, tiny_model):
     ]
 
 
+def test_adapters_of_one_name_are_told_apart_by_the_ends_of_their_ids(adapter, tiny_model):
+    for id, seed in (("dptr-92222", 0), ("dptr4444", 1), ("dptr5555", 0)):
+        base = "another" if id == "dptr5555" else "starter"
+        add_adapter(id, base, tiny_model, seed)
+    add_look(adapter.id, 5, of=adapter.id)
+    found = {side: label for label, side in sides.offered(adapter)}
+    assert found["adapted"] == "Numbers 0 (…r2222)" and found["dptr-92222"] == "Numbers 0 (…92222)"
+    assert found[f"{adapter.id}@5"] == "Numbers 0 (…r2222), step 5" and found["dptr4444"] == "Numbers 1"
+    assert sides.name_of(adapters.get("dptr5555")) == "Numbers 0", "of another base model"
+    assert asked(adapter, "dptr-92222").label == found["dptr-92222"]
+    assert asked(adapter, f"{adapter.id}*0.5").label == "0.5 × Numbers 0 (…r2222)"
+
+
 def test_all_that_is_offered_can_be_asked(adapter):
     add_look(adapter.id, 5, of=adapter.id)
     offered = [side for _, side in sides.offered(adapter)]

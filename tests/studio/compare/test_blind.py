@@ -10,15 +10,17 @@ import gradio as gr
 import pytest
 
 from jobs.evaluation.blind import Contest
-from storage import votes
+from jobs.serving import client
+from jobs.serving.waiting import Waiting
+from storage import adapters, votes
 from storage.errors import StudioError
 from studio.compare import blind, rounds
 from tests.jobs.serving.parts import ADAPTERS, HELD_OUT_ROWS
 
 ONE = ADAPTERS[0]
 ITSELF = ("base", "base", "1.0")
-# The places of the buttons behind the pair and its id: the row of votes, left, tie, right, next.
-ROW, LEFT, TIE, RIGHT, NEXT = range(5)
+# The places of the buttons behind the pair and its id: the row of votes, left, tie, right, next, stop.
+ROW, LEFT, TIE, RIGHT, NEXT, STOP = range(6)
 
 
 def tab(name: str) -> Any:
@@ -91,6 +93,80 @@ def test_another_contest_ends_what_is_made_for_the_old_one() -> None:
     assert making.ended.is_set() and not making.is_alive() and "d" not in rounds._making
     assert temperature == "0.7", "at 0 both would say the same"
     assert pair_id is None and "without names" in pair_html and "No votes yet" in standing
+
+
+@pytest.mark.usefixtures("base_model_id")
+def test_a_pair_made_at_another_strength_is_made_again() -> None:
+    contest = Contest.of(ONE, ["base", "adapted"], 0.0)
+    making = rounds.begin("h", contest)
+    assert rounds.begin("h", contest) is making
+    try:
+        adapters.set_strength(ONE, 0.5)
+        again = rounds.begin("h", contest)
+    finally:
+        adapters.set_strength(ONE, 1.0)
+    assert again is not making and making.ended.is_set()
+
+
+@pytest.mark.usefixtures("base_model_id")
+def test_a_pair_that_is_not_wanted_any_more_empties_nothing() -> None:
+    asking = blind.next_pair(tab("i"), ONE, *ITSELF)
+    contest = Contest.of(ONE, ITSELF[:2], ITSELF[2])
+    making = rounds.begin("i", contest)
+    making.join(60)
+    making.ended.set()
+    assert list(asking) == [(gr.skip(),) * 8]
+
+
+@pytest.mark.usefixtures("base_model_id")
+def test_whoever_chooses_another_adapter_gets_no_pair_of_the_one_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rounds.Making, "run", lambda making: making.ended.wait(30))
+    asking = blind.next_pair(tab("j"), ONE, "base", "adapted", "0.6")
+    assert "Both sides answer" in next(asking)[0]
+    blind.leave(tab("j"))
+    assert list(asking) == [(gr.skip(),) * 8] and "j" not in rounds._making
+
+
+@pytest.mark.usefixtures("base_model_id")
+def test_a_pair_can_be_stopped_while_both_sides_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rounds.Making, "run", lambda making: making.ended.wait(30))
+    asking = blind.next_pair(tab("k"), ONE, "base", "adapted", "0.6")
+    _, _, *buttons = next(asking)
+    assert buttons[STOP]["visible"] is True
+    said, pair_id, *buttons = blind.stop(tab("k"))
+    assert "Stopped" in said and pair_id is None and buttons[STOP]["visible"] is False
+    assert list(asking) == [(gr.skip(),) * 8], "it overwrites nothing of this"
+    assert "k" not in rounds._making
+
+
+@pytest.mark.usefixtures("base_model_id")
+def test_the_next_pair_is_made_behind_everybody_until_somebody_waits_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The server is told so when it is asked; one that waits there in the wrong line asks again."""
+    lines: list[tuple[bool, str]] = []
+    real = client.stream
+
+    def stream(base: Any, requests: Any, settings: Any, background: bool, asker: str) -> Any:
+        lines.append((background, asker))
+        if background:
+            while True:
+                yield Waiting("A question comes before yours.")
+                time.sleep(0.02)
+        yield from real(base, requests, settings, background, asker)
+
+    monkeypatch.setattr(client, "stream", stream)
+    contest = Contest.of(ONE, ["base", "adapted"], 0.3, 4)
+    making = rounds.begin("l", contest, is_awaited=False)
+    deadline = time.monotonic() + 30
+    while not making.words and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert lines == [(True, "l")] and making.pair is None
+    assert rounds.begin("l", contest) is making
+    making.join(60)
+    assert making.pair is not None and lines == [(True, "l"), (False, "l")]
 
 
 @pytest.mark.usefixtures("base_model_id")

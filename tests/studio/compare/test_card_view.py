@@ -77,7 +77,7 @@ def test_a_difference_says_when_chance_explains_it() -> None:
     assert "may be chance" in card_view.change(sure_by_its_interval_alone)
     worse = {"value": -0.2, "low": -0.3, "high": -0.1, "p": 0.001}
     assert text_of(card_view.change(worse)) == "−20 points −30 to −10"
-    assert text_of(card_view.change({"value": 0.0, "low": -0.1, "high": 0.1, "p": 1.0})) == "no difference"
+    assert text_of(card_view.change({"value": 0.0, "low": -0.1, "high": 0.1, "p": 1.0})) == "none seen"
     assert card_view.change(None) == "–"
 
 

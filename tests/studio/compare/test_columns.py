@@ -76,6 +76,12 @@ def test_every_side_has_a_kind_that_the_style_sheet_knows(side: str, kind: str) 
     assert f"of-{kind}" in columns.drawn(scene(answer(side)), [])
 
 
+def test_an_adapter_says_at_which_strength_it_answered() -> None:
+    weaker: SideAnswer = {**answer(), "weights": "3f9a12cd+c21e00aa*0.7"}  # type: ignore[assignment]
+    assert " · " in columns.drawn(scene(weaker), []) and "at 0.7×" in columns.drawn(scene(weaker), [])
+    assert "at 1" not in columns.drawn(scene(answer()), [])
+
+
 def test_a_blend_says_what_it_is_made_of() -> None:
     shown = columns.drawn(scene({**answer("a*0.7+b*0.3"), "label": "0.7 × A + 0.3 × B"}), [])  # type: ignore[arg-type]
     assert "<h3>Blend</h3>" in shown

@@ -136,6 +136,29 @@ def test_stop_ends_the_question_of_its_own_tab_and_a_new_question_the_one_before
     assert asking._open == {}
 
 
+def test_a_question_that_is_replaced_before_its_first_word_empties_nothing(model: Model) -> None:
+    shown = asking.ask(TAB, "c21e", Scene(), "hello", None, False, *how())
+
+    def replaced(*_: Any) -> Any:
+        asking.end_question("one tab")
+        return []
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(asking, "rows_of", replaced)
+        assert list(shown) == [(gr.skip(),) * 4]
+    assert model.asked == []
+
+
+def test_answers_are_shown_without_checks_where_the_rules_cannot_be_read(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(adapter: Any) -> Any:
+        raise StudioError("The database is busy.")
+
+    monkeypatch.setattr(asking, "rules_of", broken)
+    assert ">ab1<" in html_of(ask("hello"))[-1]
+
+
 def test_those_who_are_chosen_are_asked_together(model: Model) -> None:
     ask("hello", sides=["base", "similar", "adapted", "d32f"])
     assert [one.side for one in model.asked[0][0]] == ["base", "similar", "adapted", "d32f"]
@@ -261,6 +284,20 @@ def test_a_setting_out_of_range_is_named(model: Model, fields: Any, named: str) 
 def test_an_empty_prompt_is_refused_in_words(model: Model) -> None:
     assert "The prompt is empty." in ask("  \n")[-1][0]
     assert model.asked == []
+
+
+def test_a_question_that_is_refused_leaves_the_answers_before_it(model: Model) -> None:
+    scene = last_scene(ask("One?", goes_on=True))
+    refused = ask("", scene=scene, goes_on=True)[-1]
+    assert "The prompt is empty." in refused[0] and ">ab1<" in refused[0] and "One?" in refused[0]
+    assert refused[2] is scene
+
+
+def test_a_stop_before_the_first_word_leaves_the_turns_before_it(model: Model) -> None:
+    scene = last_scene(ask("One?", goes_on=True))
+    waits = asking.ask(TAB, "c21e", scene, "Two?", None, True, *how())
+    shown = asking.stop(TAB, "c21e", next(waits)[2], "auto")[0]
+    assert "Stopped before the answer." in shown and ">ab1<" in shown
 
 
 def test_an_adapter_that_has_been_deleted_meanwhile_is_named(model: Model) -> None:

@@ -64,6 +64,18 @@ def test_a_stopped_set_can_go_on() -> None:
 
 
 @pytest.mark.usefixtures("base_model_id")
+def test_nobody_to_answer_is_said_in_words() -> None:
+    with pytest.raises(StudioError, match="Nobody is chosen"):
+        started(chosen=[])
+
+
+@pytest.mark.usefixtures("base_model_id")
+def test_a_set_that_was_deleted_meanwhile_is_said_once_and_not_looked_for_again() -> None:
+    said = prompt_sets.ticked("nonesuch", 0)
+    assert 'class="problem"' in said[PROGRESS] and said[TIMER]["active"] is False
+
+
+@pytest.mark.usefixtures("base_model_id")
 def test_a_file_says_where_its_prompts_are(tmp_path: Path) -> None:
     path = tmp_path / "asked.csv"
     path.write_text("id,Question\n1,One?\n2,\n")

@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,8 @@ pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reas
 
 # heads, key-value heads, head_size
 SHAPES = [(9, 3, 64), (4, 4, 24), (8, 1, 128)]
+# rows, width: one row, rows that do not come out even, a row that is cut, many rows
+READ = [(1, 200), (3, 600), (3, 5000), (17, 72)]
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +42,7 @@ def errors() -> dict[str, float]:
 
 def test_every_kernel_computes_what_plain_torch_computes(errors: dict[str, float]) -> None:
     wrong = {case: error for case, error in errors.items() if not error < 1e-5}
-    assert not wrong and len(errors) == 3 * len(SHAPES) + 2
+    assert not wrong and len(errors) == 3 * len(SHAPES) + 9 * len(READ)
 
 
 def _measure() -> dict[str, float]:
@@ -57,17 +60,40 @@ def _measure() -> dict[str, float]:
         query, key, value = qkv.split([heads, kv_heads, kv_heads], dim=1)
         keys[slots, :, lengths], values[slots, :, lengths] = key, value
         wanted = look_back(query, keys, values, slots, lengths, 0.2)
-        got = fused.look_back(query, key, value, own_keys, own_values, slots, lengths, 0.2)
+        got = fused.look_back(query, key, value, own_keys, own_values, slots, lengths, 0.2, extra=8)
         name = f"{heads} heads of {size}"
-        found[name] = _error(got, wanted)
+        found[name] = _error(got[:, : heads * size], wanted.flatten(1))
         found[f"{name}: keys"] = _error(own_keys, keys)
         found[f"{name}: values"] = _error(own_values, values)
-    for rows in (3, 17):
-        wide, a, gains = torch.randn(rows, 600 + 40), torch.randn(40, 600), torch.rand(rows, 40)
-        wanted = wide[:, :600] @ a.T * gains
-        fused.narrow(wide, a, gains)
-        found[f"narrow, {rows} rows"] = _error(wide[:, 600:], wanted)
+    for rows, width in READ:
+        found |= {f"{name}, {rows} × {width}": error for name, error in _read(rows, width)}
     return found
+
+
+def _read(rows: int, width: int) -> Iterator[tuple[str, float]]:
+    """What makes an input computes what adapters read of it, A and x being parts of something wider."""
+    from jobs.generation.kernels import fused
+    from jobs.training.kernels import portable
+
+    a, gains = torch.randn(48, width + 40)[8:, :width], torch.rand(rows, 40)
+    wide = torch.randn(rows, width + 40)
+    x = wide[:, :width].clone()
+    fused.narrow(wide, a, gains)
+    yield "narrow: x", _error(wide[:, :width], x)
+    yield "narrow: down", _error(wide[:, width:], x @ a.T * gains)
+    residual, delta, weight = torch.randn(rows, width), torch.randn(rows, width), torch.randn(width)
+    for name, added in (("first norm", None), ("norm", delta)):
+        wanted, normed, _ = portable.add_norm(residual, added, weight, 1e-5, 0)
+        total, wide = fused.add_norm(residual, added, weight, 1e-5, a, gains)
+        if added is not None:
+            yield f"{name}: sum", _error(total, wanted)
+        yield f"{name}: x", _error(wide[:, :width], normed)
+        yield f"{name}: down", _error(wide[:, width:], normed @ a.T * gains)
+    gate_up = torch.randn(rows, 2 * width)
+    product = portable.swiglu(gate_up, 0)
+    wide = fused.swiglu(gate_up, a, gains)
+    yield "swiglu: x", _error(wide[:, :width], product)
+    yield "swiglu: down", _error(wide[:, width:], product @ a.T * gains)
 
 
 def _let_lengths_bound_loops() -> None:
