@@ -96,5 +96,7 @@ def look_back(
     scores = (grouped @ own_keys.transpose(2, 3)).float()
     unread = torch.arange(longest, device=query.device) > lengths[:, None]
     scores.masked_fill_(unread[:, None, None], float("-inf"))
+    # What an earlier row of the slot has left counts nothing, and nothing times no number would be none.
+    own_values = own_values.masked_fill(unread[:, None, :, None], 0)
     read = scores.softmax(-1).to(values.dtype) @ own_values
     return read.view(rows, heads, size)

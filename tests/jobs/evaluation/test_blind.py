@@ -197,8 +197,9 @@ def test_the_base_model_against_itself_comes_out_even(base_model_id: str) -> Non
         blind.vote(pair, "1")
     found = blind.standing(own)
     assert different > total / 2, "the draws differ"
+    # Even but for chance, which takes 24 fair draws farther than this once in a thousand times.
     for share in (found.share, wilson(longer, total)):
-        assert share is not None and share.low <= 0.5 <= share.high
+        assert share is not None and abs(share.value - 0.5) <= 0.34
     assert "no difference, as it should be" in found.sentence({"base": "Base model"}, own)
 
 
