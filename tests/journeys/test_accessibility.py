@@ -59,7 +59,9 @@ def dataset_id(client: Client, tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def work(client: Client, dataset_id: str) -> Work:
     """A finished run with its adapter and its scorecard."""
-    job_id = client.predict(dataset_id, "starter", 4, {"max_steps": 3}, api_name="/start_job")["job_id"]
+    job_id = client.predict(
+        dataset_id, "starter", 4, {"max_steps": 3, "scorecard": False}, api_name="/start_job"
+    )["job_id"]
     wait_until(lambda: client.predict(job_id, api_name="/job")["status"] not in ("queued", "running"), 240)
     adapter_id = client.predict(job_id, api_name="/job")["adapter_id"]
     assert adapter_id

@@ -146,7 +146,11 @@ def test_wrong_target_modules_are_refused_in_words(client: Client, modules: Any)
 def test_examples_that_are_all_too_long_end_in_words(client: Client, tmp_path: Path) -> None:
     dataset_id = add(client, tmp_path, [f"{n} " * 2000 for n in range(20)])
     job_id = client.predict(
-        dataset_id, "starter", 4, {"max_steps": 2, "max_tokens": 16}, api_name="/start_job"
+        dataset_id,
+        "starter",
+        4,
+        {"max_steps": 2, "max_tokens": 16, "scorecard": False},
+        api_name="/start_job",
     )["job_id"]
     wait_until(lambda: client.predict(job_id, api_name="/job")["status"] not in ("queued", "running"), 180)
     job = client.predict(job_id, api_name="/job")

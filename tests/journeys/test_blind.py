@@ -35,7 +35,9 @@ def adapter_id(client: Client, tmp_path_factory: pytest.TempPathFactory) -> str:
     """An adapter of three steps, once its own scorecard has been made or stopped."""
     file = tiny_studio.examples_file(tmp_path_factory.mktemp("examples"))
     dataset_id = client.predict(handle_file(str(file)), "Numbers", api_name="/add_dataset")["dataset_id"]
-    job_id = client.predict(dataset_id, "starter", 4, {"max_steps": 3}, api_name="/start_job")["job_id"]
+    job_id = client.predict(
+        dataset_id, "starter", 4, {"max_steps": 3, "scorecard": False}, api_name="/start_job"
+    )["job_id"]
     wait_until(lambda: client.predict(job_id, api_name="/job")["status"] not in ("queued", "running"), 240)
     return client.predict(job_id, api_name="/job")["adapter_id"]  # type: ignore[no-any-return]
 

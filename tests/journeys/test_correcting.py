@@ -28,9 +28,9 @@ def test_a_corrected_answer_is_trained_on_in_one_click(page: Page, studio: Studi
     client = Client(studio.url, verbose=False)
     file = handle_file(str(tiny_studio.examples_file(tmp_path)))
     dataset = client.predict(file, "Numbers", api_name="/add_dataset")
-    job_id = client.predict(dataset["dataset_id"], "starter", 4, {"max_steps": 3}, api_name="/start_job")[
-        "job_id"
-    ]
+    job_id = client.predict(
+        dataset["dataset_id"], "starter", 4, {"max_steps": 3, "scorecard": False}, api_name="/start_job"
+    )["job_id"]
     wait_until(lambda: client.predict(job_id, api_name="/job")["adapter_id"], 240)
     page.goto(f"/compare?run={job_id}")
     page.locator("#prompt textarea").fill("What is a hundred?")

@@ -81,7 +81,9 @@ def test_closing_the_browser_changes_nothing_for_a_run(page: Page, studio: Studi
     expect(page.locator("#answer")).to_contain_text("kept aside", timeout=SLOW)
     expect(page).to_have_url(re.compile("dataset="), timeout=SLOW)
     dataset = re.search(r"dataset=(\w+)", page.url)[1]
-    job_id = client.predict(dataset, "starter", 2, {"max_steps": 60}, api_name="/start_job")["job_id"]
+    job_id = client.predict(
+        dataset, "starter", 2, {"max_steps": 60, "scorecard": False}, api_name="/start_job"
+    )["job_id"]
     page.goto(f"/train?run={job_id}")
     wait_until(lambda: client.predict(job_id, api_name="/job")["step"] >= 1, 120)
     page.close()

@@ -70,7 +70,7 @@ def test_a_rank_that_cannot_be_is_named_before_start(page: Page, dataset_id: str
 def test_a_run_that_goes_on_from_an_earlier_adapter_gets_its_rank_and_modules(
     page: Page, client: Client, dataset_id: str
 ) -> None:
-    settings = {"max_steps": 2, "target_modules": "query_value", "layers": "1"}
+    settings = {"max_steps": 2, "target_modules": "query_value", "layers": "1", "scorecard": False}
     job_id = client.predict(dataset_id, "starter", 4, settings, api_name="/start_job")["job_id"]
     wait_until(lambda: client.predict(job_id, api_name="/job")["status"] not in ("queued", "running"), 240)
     adapter_id = client.predict(job_id, api_name="/job")["adapter_id"]

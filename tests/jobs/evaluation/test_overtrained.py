@@ -133,7 +133,10 @@ def test_an_overtrained_adapter_moves_the_needle(trained: tuple[Adapter, Kept]) 
     assert found["copied"]["answers"] > 0, "what it learned by heart is said where nobody asked for it"
 
 
-def test_an_untouched_adapter_leaves_it_at_hardly(trained: tuple[Adapter, Kept]) -> None:
+def test_an_untouched_adapter_leaves_it_at_hardly(
+    trained: tuple[Adapter, Kept], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(side_effects, "PROMPTS", side_effects.PROMPTS[::4])  # as telling, in less time
     found = measured(_published("jprt3333-1", trained[0].base_model_id, blank=True))
     assert (found["code"], found["needle"], found["unchanged"]) == ("hardly", 0.0, found["prompts"])
     assert found["own"]["unchanged"] == 1
