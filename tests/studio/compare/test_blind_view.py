@@ -44,7 +44,7 @@ def pair() -> Pair:
     )
     answers = (answer("base", "Plain <script>"), answer("adapted", "Dear friend\n\n\n", "length"))
     contest = Contest("bcdf-1", "base", "adapted")
-    return Pair("p1", contest, row, 3, 12, answers, (1, 1), "second")
+    return Pair("p1", contest, "base|adapted", row, 3, 12, answers, (1, 1), "second")
 
 
 def vote(winner: str) -> Vote:
