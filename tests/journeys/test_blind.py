@@ -172,8 +172,9 @@ def test_a_phone_shows_one_answer_below_the_other(page: Page, adapter_id: str) -
     page.locator("#blind-next").click()
     sides = page.locator("#blind .pair .side")
     expect(sides).to_have_count(2, timeout=90_000)
-    first, second = (sides.nth(place).bounding_box() for place in range(2))
-    assert first and second and second["y"] >= first["y"] + first["height"]
+    # Both at one moment: the row with Stop goes away above them.
+    first, second = sides.evaluate_all("all => all.map((one) => one.getBoundingClientRect().toJSON())")
+    assert second["top"] >= first["bottom"]
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     vote = page.locator("#blind-1").bounding_box()
     assert vote and vote["height"] >= 32
