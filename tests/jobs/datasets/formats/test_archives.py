@@ -178,7 +178,8 @@ def test_a_gzip_bomb_is_stopped_while_it_is_unpacked(size: int, tmp_path: Path) 
 @pytest.mark.parametrize(
     "content",
     [b"\x1f\x8b\x08\0", gzip.compress(CSV.encode())[:-12], gzip.compress(CSV.encode())[:-8] + bytes(8)],
-    ids=["header alone", "cut short", "wrong checksum"],  # a gzip header holds the time, and two workers collect it
+    # Named, as a gzip header holds the time and each worker of the tests makes its own.
+    ids=["header alone", "cut short", "wrong checksum"],
 )
 def test_a_damaged_gzip_archive_is_said(content: bytes, tmp_path: Path) -> None:
     with pytest.raises(StudioError, match="gzip archive, and it is damaged"):
