@@ -60,6 +60,7 @@ def head() -> str:
     """Scripts of the page: plotly as pip installed it, and ours, which never wait for its 4.5 MB."""
     return (
         '<meta name="color-scheme" content="light dark">'
+        '<script src="/studio-assets/queue.js"></script>'
         '<script src="/vendor/plotly.min.js" async></script>'
         '<script src="/studio-assets/live.js" defer></script><script src="/studio-assets/studio.js" defer></script>'
         '<script src="/studio-assets/data.js" defer></script>'

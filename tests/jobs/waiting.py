@@ -66,5 +66,13 @@ def processes_of_home(*words: str) -> list[int]:
 
 
 def kill(pid: int) -> None:
-    """kill -9."""
+    """kill -9, and wait until the process is gone: on a busy machine it may be found alive a while longer."""
+
+    def is_gone() -> bool:
+        try:
+            return psutil.Process(pid).status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+        except psutil.NoSuchProcess:
+            return True
+
     os.kill(pid, signal.SIGKILL)
+    until(is_gone)

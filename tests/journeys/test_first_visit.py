@@ -21,7 +21,6 @@ LOOKS = {
     "phone, dark": ("dark", 390),
 }
 MOST_TABS = 60
-SETTLED = 3_000  # milliseconds; a click while the page still fills itself may be lost on a busy machine
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +62,6 @@ def tab_to(page: Page, wanted: Locator) -> None:
 
 def test_from_a_sample_to_a_running_training_with_the_keyboard_alone(page: Page) -> None:
     page.goto("/")
-    page.wait_for_timeout(SETTLED)
     tab_to(page, page.locator("#sample-tone"))
     page.keyboard.press("Enter")
     expect(page.locator("#answer")).to_contain_text("kept aside")
@@ -79,7 +77,6 @@ def test_from_a_sample_to_a_running_training_with_the_keyboard_alone(page: Page)
 
 def test_the_first_tab_leads_past_the_bar(page: Page) -> None:
     page.goto("/")
-    page.wait_for_timeout(SETTLED)
     expect(page.locator("h1")).to_be_visible()
     page.keyboard.press("Tab")
     skip = page.get_by_role("link", name="Skip to the answer")

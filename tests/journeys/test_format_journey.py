@@ -13,7 +13,6 @@ from tests.journeys.studio_process import Studio, wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.starter]
 TRAINING_MINUTES = 8
-SETTLED = 3_000  # milliseconds; a click while the page still fills itself may be lost on a busy machine
 SLOW = 20_000  # milliseconds: a training computes on the same cores as the page
 
 
@@ -32,7 +31,6 @@ class CountedClicks:
 def test_from_the_first_page_to_compared_answers(page: Page, studio: Studio, tmp_path: Path) -> None:
     click = CountedClicks(page)
     page.goto("/")
-    page.wait_for_timeout(SETTLED)
     click("button", re.compile("^Format:"))
     expect(page.locator("#answer")).to_contain_text("kept aside to test on", timeout=SLOW)
     click("link", "Next: choose a model")
@@ -79,7 +77,6 @@ def test_from_the_first_page_to_compared_answers(page: Page, studio: Studio, tmp
 def test_closing_the_browser_changes_nothing_for_a_run(page: Page, studio: Studio) -> None:
     client = Client(studio.url, verbose=False)
     page.goto("/")
-    page.wait_for_timeout(SETTLED)
     page.get_by_role("button", name=re.compile("^Tone:")).click()
     expect(page.locator("#answer")).to_contain_text("kept aside", timeout=SLOW)
     expect(page).to_have_url(re.compile("dataset="), timeout=SLOW)

@@ -63,12 +63,12 @@ def studio(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterat
 @pytest.fixture
 def fresh(studio: Studio) -> Studio:
     """The studio with its worker, without anything under way, and without answers that others could use."""
+    alive()  # without a worker nothing below would end
     for job in jobs.list_all():
         if job.status in ("queued", "running", "stopping"):
             queue.stop(job.id)
             ended(job.id, SECONDS)
         asking.forget(files.run_folder(job.id))
-    alive()
     return studio
 
 
