@@ -28,9 +28,10 @@ POLL_SECONDS = 0.1
 SILENT_SECONDS = 1.0
 # The lanes of jobs that need no device; in each of them one at a time as well.
 NETWORK = "network"
-# What computes for these is the model server, which they ask.
-EVALUATION = "evaluation"
-WITHOUT_DEVICE = (NETWORK, EVALUATION)
+# What computes for these is the model server, which they ask: scorecards and studies, and sets of prompts, which may
+# take a day and must not keep them waiting.
+EVALUATION, PROMPTS = ASKING = ("evaluation", "prompts")
+WITHOUT_DEVICE = (NETWORK, *ASKING)
 MODEL_SERVER = "the model server"
 
 

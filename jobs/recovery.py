@@ -36,7 +36,7 @@ def interruption(job: Job, why: str) -> dict[str, Any]:
         "from": job.resumed_from,
         "why": why,
         # What asks the model server does nothing that could bring a computer down.
-        "counted": why == KILLED or (why == RESTARTED and job.device != gpu.EVALUATION),
+        "counted": why == KILLED or (why == RESTARTED and job.device not in gpu.ASKING),
         "at": time.time(),
     }
 
@@ -52,7 +52,7 @@ def refusal(job: Job, now: Mapping[str, Any]) -> StudioError | None:
         )
     # Whoever waits for the model server comes no further, for as long as a training has the device.
     if (
-        job.device != gpu.EVALUATION
+        job.device not in gpu.ASKING
         and before
         and not any(
             all(now[measure] > one.get(measure, 0) for one in before) for measure in ("step", "done", "saved")

@@ -18,6 +18,7 @@ RULE_EDITS = ("off", "added", "edited")
 MOST_PROMPTS = 200
 MOST_RULES = 100
 LONGEST_TEXT = 20_000
+MOST_ASIDE = 100
 
 
 def _no_edits() -> dict[str, Any]:
@@ -40,14 +41,66 @@ class Plan:
 def get(dataset_id: str) -> Plan:
     """The plan of a dataset, whichever version is named; an empty one where the user has set nothing.
 
-    Raises StudioError when its file is damaged.
+    A damaged one is put aside, so that it stops nothing.
     """
     path = _path(dataset_id)
+    if path is None:
+        return Plan()
     try:
-        values = files.read_json(path) if path is not None else {}
+        return _read(path)
+    except StudioError:
+        with _alone(dataset_id):
+            return _read_or_put_aside(path)
+
+
+def put_aside(dataset_id: str, plan: Plan) -> Plan:
+    """Put a plan aside that turned out to make no sense, unless another one is there by now; returns what is there.
+
+    Raises StudioError when there is no such dataset.
+    """
+    with _alone(dataset_id) as folder:
+        present = _read_or_put_aside(folder / PLAN_FILE)
+        if present != plan:
+            return present
+        _rename(folder / PLAN_FILE)
+        return Plan()
+
+
+def aside(dataset_id: str) -> Path | None:
+    """Where the newest plan lies that was put aside, until the user sets something again; else None."""
+    path = _path(dataset_id)
+    if path is None or path.exists():
+        return None
+    found = [one for number in range(1, MOST_ASIDE) if (one := _aside(path, number)).exists()]
+    return found[-1] if found else None
+
+
+def _read(path: Path) -> Plan:
+    try:
+        return _checked(files.read_json(path))
     except (FileNotFoundError, NotADirectoryError):
         return Plan()
-    return _checked(values)
+    except RecursionError:
+        raise _not_a_plan() from None
+
+
+def _read_or_put_aside(path: Path) -> Plan:
+    """For whoever holds the lock."""
+    try:
+        return _read(path)
+    except StudioError:
+        _rename(path)
+        return Plan()
+
+
+def _rename(path: Path) -> None:
+    """Give a plan another name, which no other one has; of very many, the last is overwritten."""
+    free = (_aside(path, number) for number in range(1, MOST_ASIDE) if not _aside(path, number).exists())
+    path.rename(next(free, _aside(path, MOST_ASIDE - 1)))
+
+
+def _aside(path: Path, number: int) -> Path:
+    return path.with_name(f"{path.name}.damaged-{number}")
 
 
 def put(dataset_id: str, plan: Plan) -> Plan:
@@ -64,7 +117,7 @@ def change(dataset_id: str, **parts: Any) -> Plan:
     Raises StudioError as `put`.
     """
     with _alone(dataset_id) as folder:
-        return _keep(folder, replace(get(dataset_id), **parts))
+        return _keep(folder, replace(_read_or_put_aside(folder / PLAN_FILE), **parts))
 
 
 @contextmanager
@@ -90,7 +143,7 @@ def edit_rules(dataset_id: str, edit: Callable[[dict[str, Any]], Mapping[str, An
     Raises StudioError as `put`.
     """
     with _alone(dataset_id) as folder:
-        present = get(dataset_id)
+        present = _read_or_put_aside(folder / PLAN_FILE)
         return _keep(folder, replace(present, rules=dict(edit(_no_edits() | present.rules))))
 
 

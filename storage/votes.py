@@ -91,6 +91,18 @@ def counts(adapter_id: str, contest: str) -> Counts:
     return Counts(found.get(FIRST, 0), found.get(SECOND, 0), found.get(TIE, 0))
 
 
+def count_others(adapter_id: str, contest: str, first: str, second: str) -> int:
+    """How many votes on the same two sides belong to other contests, and are not counted with this one."""
+    query = select(func.count()).where(
+        VoteRow.adapter_id == adapter_id,
+        VoteRow.contest != contest,
+        VoteRow.first == first,
+        VoteRow.second == second,
+    )
+    with database.reading() as session:
+        return session.scalar(query) or 0
+
+
 def list_of(adapter_id: str, contest: str | None = None, offset: int = 0, limit: int = 100_000) -> list[Vote]:
     """The votes on an adapter, or those of one of its contests, in the order in which they were given."""
     query = select(VoteRow).where(VoteRow.adapter_id == adapter_id).order_by(VoteRow.number)

@@ -99,10 +99,16 @@ def rebuild_database() -> dict[str, Any]:
     return asdict(rebuild.rebuild())
 
 
-def compare(adapter_id: str, prompt: str, settings: dict[str, Any]) -> list[dict[str, Any]]:
-    """Answers side by side from one batch: [{side, text, tokens, weights}]; at the kept strength unless told."""
+def compare(
+    request: gr.Request, adapter_id: str, prompt: str, settings: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Answers side by side from one batch: [{side, text, tokens, weights}]; at the kept strength unless told.
+
+    Each client has its own turn at the model, as each page has.
+    """
     kept = {"strength": adapters.get(adapter_id).strength} if adapter_id else {}
-    return client.compare_all(adapter_id, prompt, CompareSettings.from_json(kept | (settings or {})))
+    asked = CompareSettings.from_json(kept | (settings or {}))
+    return client.compare_all(adapter_id, prompt, asked, asker=request.session_hash or "")
 
 
 FUNCTIONS = {

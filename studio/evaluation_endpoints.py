@@ -23,7 +23,8 @@ def card(adapter_id: str) -> dict[str, Any]:
     found = scorecard.of(adapter_id)
     if found is not None and scorecard.is_fresh(found):
         return found
-    _ended(queue.submit_scorecard(adapter_id))
+    own = adapters.get(adapter_id).dataset_id
+    _ended(scorecard.running(adapter_id, own) or queue.submit_scorecard(adapter_id))
     made = scorecard.of(adapter_id)
     if made is None:
         raise StudioError("The scorecard is gone.", "Ask again.")

@@ -7,6 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
+
 from jobs import adapter_record
 from jobs.evaluation import blind, prompt_lists, prompt_sets
 from jobs.evaluation.blind import Contest
@@ -18,12 +20,14 @@ POLL_SECONDS = 0.1
 DEFAULT_SIDES = ("base", "adapted")
 
 
-def blind_pair(adapter_id: str, settings: dict[str, Any] | None = None) -> dict[str, Any]:
+def blind_pair(
+    request: gr.Request, adapter_id: str, settings: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """Two answers to a held-out prompt, without names: {pair_id, row, prompt, wanted, answers: [left, right]}.
 
     Settings: {"sides": [two of them, the same one twice is allowed], "temperature", "max_new_tokens"}.
     """
-    making = rounds.Making(_contest(adapter_id, settings))
+    making = rounds.Making(_contest(adapter_id, settings), request.session_hash or "")
     making.start()
     while making.is_alive():
         making.join(POLL_SECONDS)
@@ -57,7 +61,11 @@ def blind_vote(pair_id: str, choice: str) -> dict[str, Any]:
 
 
 def blind_standing(adapter_id: str, settings: dict[str, Any] | None = None) -> dict[str, Any]:
-    """How a contest stands: {first, second, wins: {first, second, ties}, share: {value, low, high} of the second}."""
+    """How a contest stands: {first, second, wins: {first, second, ties}, share, not_counted}.
+
+    `share` {value, low, high} is the second's of the votes that are no ties, with an interval that holds after every
+    vote; `not_counted` are votes on the same sides at other strengths, temperatures, lengths or instructions.
+    """
     return _standing(_contest(adapter_id, settings))
 
 
@@ -171,6 +179,7 @@ def _standing(contest: Contest, key: str | None = None) -> dict[str, Any]:
         "second": contest.second,
         "wins": asdict(found.counts),
         "share": None if found.share is None else asdict(found.share),
+        "not_counted": found.others,
     }
 
 

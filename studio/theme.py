@@ -57,11 +57,10 @@ def css() -> str:
 
 
 def head() -> str:
-    """Scripts of the page: plotly as pip installed it, and ours, which never wait for its 4.5 MB."""
+    """The scripts of every page; live.js fetches plotly as pip installed it where there is a curve to draw."""
     return (
         '<meta name="color-scheme" content="light dark">'
         '<script src="/studio-assets/queue.js"></script>'
-        '<script src="/vendor/plotly.min.js" async></script>'
         '<script src="/studio-assets/live.js" defer></script><script src="/studio-assets/studio.js" defer></script>'
         '<script src="/studio-assets/data.js" defer></script>'
         '<script src="/studio-assets/playground.js" defer></script>'

@@ -141,6 +141,11 @@ def ranks(job: Job) -> str:
     return every if best is None else f"{job.result['trials'][best]['rank']}, kept of {every}"
 
 
+def times(strength: float) -> str:
+    """A strength as people read it: 0.7 -> "0.7×"."""
+    return f"{strength:g}×"
+
+
 def share(part: float, whole: float) -> str:
     """A part in per cent with two digits that matter: (2.4e6, 135e6) -> "1.8 %"."""
     if not whole:

@@ -12,6 +12,7 @@ from jobs.datasets.checks.texts import normal
 from jobs.datasets.rows import iterate
 from jobs.evaluation import plan, schemas
 from jobs.evaluation.held_out import HeldOutRow, Messages, answer_lengths, rows_of, that_fit
+from jobs.generation import constrained
 from jobs.serving import side_names, sides
 from jobs.serving.schema import SideRequest
 from jobs.serving.sides import behind, shared_system
@@ -33,7 +34,8 @@ class Arms:
     """The sides of one card in the order in which they are shown, and the rows that they answer.
 
     `adapter` is the one that is judged, on the dataset that it is judged by; `limits` are the longest answers in
-    tokens, row by row.
+    tokens, row by row; `learned` and `too_long` are the numbers of rows that are left out, and `not_asked` tells of
+    every side that is: {"side", "why"}.
     """
 
     adapter: Adapter
@@ -42,14 +44,20 @@ class Arms:
     limits: list[int]
     training: list[HeldOutRow]
     training_limits: list[int]
-    left_out: list[int]
+    learned: list[int]
+    too_long: list[int]
+    not_asked: list[dict[str, str]]
     system: str | None
     instruction: str
     schema: dict[str, Any] | None
 
     def requests(self, index: int) -> list[SideRequest]:
         """What every side is asked of one held-out row."""
-        return self._asked(self.sides, self.rows[index], self.limits[index])
+        return self.asked(self.sides, index)
+
+    def asked(self, named: Sequence[str], index: int) -> list[SideRequest]:
+        """What some sides are asked of one held-out row."""
+        return self._asked(named, self.rows[index], self.limits[index])
 
     def training_request(self, index: int) -> SideRequest:
         """What the base model is asked of one training row."""
@@ -66,6 +74,7 @@ class Arms:
             self.adapter.base_model_id,
             behind(row.messages, self.system),
             self.adapter.strength,
+            room=limit,
         )
         return [replace(request, max_new_tokens=limit) for request in asked]
 
@@ -99,18 +108,25 @@ def arms_of(
             else "This dataset has no held-out examples.",
             "Add more examples; some of them are then kept aside for the test.",
         )
-    return Arms(
+    wanted = named or [
+        *side_names.NAMED_SIDES,
+        *(one.id for one in earlier_adapters(adapter)[:MOST_EARLIER]),
+    ]
+    arms = Arms(
         adapter=adapter,
-        sides=tuple(_sides(named, adapter, instruction, schema)),
+        sides=tuple(wanted),
         rows=fitting,
         limits=answer_lengths(folder, fitting),
         training=training,
         training_limits=answer_lengths(folder, training),
-        left_out=[row.row for row in held_out if row not in fitting],
+        learned=[row.row for row in held_out if row not in unseen],
+        too_long=[row.row for row in unseen if row not in fitting],
+        not_asked=[],
         system=system,
         instruction=instruction,
         schema=schema,
     )
+    return _without(arms, {side: why for side in wanted if (why := _why_not(side, arms)) is not None})
 
 
 def _unseen(adapter: Adapter, dataset_id: str, found: list[HeldOutRow]) -> list[HeldOutRow]:
@@ -132,14 +148,32 @@ def _conversation(row: HeldOutRow) -> tuple[str, ...]:
     return tuple(normal(turn["content"]) for turn in row.messages if turn["role"] != "system")
 
 
-def _sides(
-    named: Sequence[str] | None, adapter: Adapter, instruction: str, schema: dict[str, Any] | None
-) -> list[str]:
-    """Without what these examples give no instruction or no JSON for: that must not end the whole check."""
-    if not named:
-        named = [*side_names.NAMED_SIDES, *(one.id for one in earlier_adapters(adapter)[:MOST_EARLIER])]
-    prompted = {side_names.INSTRUCTION: bool(instruction), side_names.CONSTRAINED: schema is not None}
-    return [side for side in named if prompted.get(side, True)]
+def _why_not(side: str, arms: Arms) -> str | None:
+    """Why a side cannot be asked, which must not end the whole check; "" where nobody would expect it."""
+    if side == side_names.INSTRUCTION and not arms.instruction:
+        return (
+            "Your answers share no habit that could be asked for in writing. Write the instruction yourself."
+        )
+    if side == side_names.CONSTRAINED:
+        if arms.schema is None:
+            return ""
+        try:
+            constrained.check(arms.schema)
+        except StudioError as refused:
+            return f"{refused.message} Your answers may be too large, too varied, or hold half a character."
+    if side in side_names.SHOWN_SIDES and not any(
+        arms.asked([side], index)[0].examples for index in range(len(arms.rows))
+    ):
+        return "No training example fits before any of the questions: the model reads too little at once."
+    return None
+
+
+def _without(arms: Arms, reasons: dict[str, str]) -> Arms:
+    return replace(
+        arms,
+        sides=tuple(side for side in arms.sides if side not in reasons),
+        not_asked=[{"side": side, "why": why} for side, why in reasons.items() if why],
+    )
 
 
 def earlier_adapters(adapter: Adapter) -> list[Adapter]:

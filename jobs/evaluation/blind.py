@@ -12,8 +12,9 @@ from typing import Any
 
 from jobs import adapter_record
 from jobs.base_models import catalogue
+from jobs.evaluation.anytime import anytime_share
 from jobs.evaluation.held_out import ROOM_FOR_AN_ANSWER, HeldOutRow, rows_of, that_fit
-from jobs.evaluation.statistics import Interval, wilson
+from jobs.evaluation.statistics import Interval
 from jobs.serving import client
 from jobs.serving.context import fits
 from jobs.serving.schema import CompareSettings, SideAnswer, SideRequest
@@ -120,20 +121,28 @@ class Pair:
 
 @dataclass(frozen=True)
 class Standing:
-    """How a contest stands: `share` is that of the second side, with ties counted half; None without votes."""
+    """How a contest stands: `share` is that of the second side among the votes that are no ties; None without any.
+
+    `others` are votes on the same two sides that count elsewhere: at other strengths, temperatures, lengths or
+    instructions.
+    """
 
     counts: Counts
     share: Interval | None
+    others: int = 0
 
     def sentence(self, labels: Mapping[str, str], contest: Contest) -> str:
-        """In words that claim no more than the votes allow."""
+        """In words that claim no more than the votes allow, however often they are read."""
         if self.share is None:
-            return "No votes yet."
+            return f"Only ties so far: {self.counts.ties}." if self.counts.ties else "No votes yet."
         name = "The second draw" if contest.is_against_itself else f"“{labels[contest.second]}”"
         other = "the first" if contest.is_against_itself else f"“{labels[contest.first]}”"
         low, high = 100 * self.share.low, 100 * self.share.high
-        votes_counted = f"{self.counts.total} vote{'' if self.counts.total == 1 else 's'}"
-        said = f"{name} wins {100 * self.share.value:.0f} % of {votes_counted} (95 % interval {low:.0f}–{high:.0f} %)"
+        decided = self.counts.first + self.counts.second
+        said = (
+            f"{name} wins {100 * self.share.value:.0f} % of {decided} decided vote{'' if decided == 1 else 's'} "
+            f"(95 % interval {low:.0f}–{high:.0f} %)"
+        )
         if contest.is_against_itself:
             even = self.share.low <= EVEN <= self.share.high
             return f"{said}: {'no difference, as it should be' if even else 'chance, since both are the same side'}."
@@ -147,12 +156,14 @@ class Standing:
 def standing(contest: Contest, key: str | None = None) -> Standing:
     """How the votes stand that were given as things are now, or under a pair's `key`.
 
-    With ties as half a win for each, the interval is at least as wide as it has to be.
+    Ties decide nothing, so the share is that of the votes that do: between equal sides each of those is a fair coin.
+    Its interval holds after every vote, so that whoever stops when it looks best is not misled more often.
     """
-    counted = votes.counts(contest.adapter_id, contest.key if key is None else key)
-    if not counted.total:
-        return Standing(counted, None)
-    return Standing(counted, wilson(counted.second + counted.ties / 2, counted.total))
+    key = contest.key if key is None else key
+    counted = votes.counts(contest.adapter_id, key)
+    others = votes.count_others(contest.adapter_id, key, contest.first, contest.second)
+    decided = counted.first + counted.second
+    return Standing(counted, anytime_share(counted.second, decided) if decided else None, others)
 
 
 def next_row(contest: Contest, leave_out: Collection[int] = ()) -> HeldOutRow:
@@ -198,8 +209,6 @@ def ask(
             asker=asker,
         )
     first, second = answered
-    if "stopped" in (first["finish_reason"], second["finish_reason"]):
-        raise StudioError("Answering was stopped.", "Start it again when you like.")
     both = (first, second)
     return Pair(files.new_id(), contest, turn.key, turn.row, turn.number, turn.rows, both, seeds, shown_left)
 

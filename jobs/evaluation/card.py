@@ -10,16 +10,19 @@ from jobs.evaluation import measures, rules, tone, verdict
 from jobs.evaluation.held_out import HeldOutRow
 from jobs.evaluation.measures import Measure
 from jobs.evaluation.rules import Judged, Rule
-from jobs.evaluation.statistics import paired_difference, wilson
+from jobs.evaluation.statistics import holm, paired_difference, wilson
 from jobs.serving.schema import SideAnswer
+from jobs.serving.sides import shown_label
 from storage.adapters import Adapter
 from storage.plans import Plan
 
-VERSION = 2
+VERSION = 3
 
 Card = dict[str, Any]
 # side → one answer for each row
 BySide = Mapping[str, Sequence[SideAnswer]]
+# side → how many training examples stood before each row's question
+Examples = Mapping[str, Sequence[int]]
 # Training rows, and what the base model answered to each.
 Training = Sequence[tuple[HeldOutRow, str]]
 
@@ -29,6 +32,7 @@ def measured(
     answered: BySide,
     training: Training,
     likelihoods: Mapping[str, Sequence[Mapping[str, float]]],
+    examples: Examples | None = None,
 ) -> Card:
     """The part of a card that stays as it is whatever the rules are.
 
@@ -37,6 +41,7 @@ def measured(
         answered: of every side, in the order in which they are shown.
         training: training rows with the base model's answers, which say what it does anyway.
         likelihoods: of the wanted answers, for the sides that were asked for them.
+        examples: for the sides that were shown some.
     """
     texts = {side: [answer["text"] for answer in answers] for side, answers in answered.items()}
     wanted = [row.reference for row in rows]
@@ -45,18 +50,20 @@ def measured(
     entries = [_with_scores(one) for one in [*found, *([sounds.measure()] if sounds else [])]]
     loss = measures.loss(likelihoods)
     return {
-        **so_far(rows, answered, training),
-        "measures": [*entries, *([loss] if loss else [])],
+        **so_far(rows, answered, training, examples),
+        "measures": _together([*entries, *([loss] if loss else [])]),
         "tone": sounds.as_json() if sounds else None,
     }
 
 
-def so_far(rows: Sequence[HeldOutRow], answered: BySide, training: Training) -> Card:
+def so_far(
+    rows: Sequence[HeldOutRow], answered: BySide, training: Training, examples: Examples | None = None
+) -> Card:
     """The answers to some rows as a card holds them, with nothing measured yet."""
     return {
         "version": VERSION,
         "rows": len(rows),
-        "sides": [_side(side, answers) for side, answers in answered.items()],
+        "sides": [_side(side, answers, (examples or {}).get(side)) for side, answers in answered.items()],
         "measures": [],
         "tone": None,
         "answers": [
@@ -93,12 +100,20 @@ def counted(card: Card, of_dataset: Sequence[tuple[Rule, bool]]) -> Card:
         tokens_per_call={side["side"]: side["prompt_tokens_mean"] for side in card["sides"]},
         same_text=all(row["answers"]["adapted"] == row["answers"]["base"] for row in card["answers"]),
         tone_is_reliable=bool((card.get("tone") or {}).get("reliable")),
+        examples={side["side"]: tuple(side["examples"]) for side in card["sides"] if side.get("examples")},
     )
+    found = [_rule(one, is_on[one.rule.name], passed[one.rule.name], card) for one in judged]
+    # What is said of a rule that counts shall not depend on how many others do not.
+    said = {
+        entry["name"]: entry
+        for counts in (True, False)
+        for entry in _together([entry for entry in found if entry["counts"] is counts])
+    }
     return {
         **card,
         "verdict": verdict.verdict(evidence).as_json(),
         "comparisons": verdict.comparisons(evidence),
-        "rules": [_rule(one, is_on[one.rule.name], passed[one.rule.name], card) for one in judged],
+        "rules": [said[entry["name"]] for entry in found],
     }
 
 
@@ -160,13 +175,27 @@ def rule_entry(one: Judged, is_on: bool) -> dict[str, Any]:
     }
 
 
-def _side(side: str, answers: Sequence[SideAnswer]) -> dict[str, Any]:
+def _together(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Entries of one table, each with the `p` of its difference that it has among all of them."""
+    differences = [entry["difference"] for entry in entries if entry["difference"]]
+    chances = iter(holm([difference["p"] for difference in differences]))
+    return [
+        {**entry, "difference": {**entry["difference"], "p": next(chances)}} if entry["difference"] else entry
+        for entry in entries
+    ]
+
+
+def _side(side: str, answers: Sequence[SideAnswer], examples: Sequence[int] | None) -> dict[str, Any]:
+    """What a card says of who answered; `examples` are the fewest and the most that stood before a question."""
+    fewest_and_most = [min(examples), max(examples)] if examples else None
     return {
         "side": side,
-        "label": answers[0]["label"],
+        "label": shown_label(side, *fewest_and_most) if fewest_and_most else answers[0]["label"],
         "weights": answers[0]["weights"],
         "prompt_tokens_mean": fmean(answer["prompt_tokens"] for answer in answers),
         "tokens_mean": fmean(answer["tokens"] for answer in answers),
+        "cut": sum(answer["finish_reason"] == "length" for answer in answers),
+        **({"examples": fewest_and_most} if fewest_and_most else {}),
     }
 
 

@@ -72,14 +72,14 @@ def _of(losses: Sequence[tuple[int, float | None]], looks: Points, total_steps: 
         )
     after = [(step, value) for step, value in looks if step > 0]
     if len(losses) < FEWEST_STEPS or len(after) < FEWEST_LOOKS:
-        return _too_few(len(losses), len(after), total_steps)
+        return _too_few(len(losses), len(after), total_steps, was_tested=bool(looks))
     return _of_held_out(dict(looks).get(0, after[0][1]), after)
 
 
 def _of_held_out(base: float, after: Points) -> Curve:
     """What the held-out losses say after the base model's own."""
     (best_step, best), (last_step, last) = min(after, key=lambda point: point[1]), after[-1]
-    if best_step < last_step and last > best * MEMORISES_FROM:
+    if last > best * MEMORISES_FROM:
         if best >= base:
             return Curve(
                 "memorising",
@@ -111,8 +111,9 @@ def _of_held_out(base: float, after: Points) -> Curve:
     )
 
 
-def _too_few(steps: int, looks: int, total_steps: int) -> Curve:
-    if steps and not looks:
+def _too_few(steps: int, looks: int, total_steps: int, was_tested: bool) -> Curve:
+    # The base model is looked at after the first step: a run that was stopped early may have done no more.
+    if steps >= FEWEST_STEPS and not was_tested:
         return Curve(
             "too_few", "Too little to tell: no examples were held out, so nothing was tested on the way."
         )

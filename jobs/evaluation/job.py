@@ -21,7 +21,7 @@ from jobs.serving import side_names
 from jobs.serving.context import fits
 from jobs.serving.schema import SideAnswer, SideRequest
 from jobs.serving.sides import behind
-from storage import adapters, database, files, jobs, metrics, plans, rebuilding
+from storage import adapters, database, files, jobs, metrics, rebuilding
 from storage.errors import StudioError
 from storage.jobs import Job
 
@@ -60,7 +60,7 @@ class _Making:
         self._settings = spec["settings"]
         self._dataset_id: str = spec["dataset_id"]
         self._adapter = adapters.get(self._settings["adapter_id"])
-        self._plan = plans.get(self._dataset_id)
+        self._plan = plan.of(self._dataset_id)
         self._asking = Asking(
             self._adapter.base_model_id,
             self._adapter.base_weights_sha256,
@@ -79,9 +79,9 @@ class _Making:
         )
         self._asking.expect(self._questions(asked))
         training = self._training(asked)
-        answered = self._held_out(asked, training)
+        answered, examples = self._held_out(asked, training)
         likely = self._likelihoods(asked)
-        made = self._head(asked) | card.measured(asked.rows, answered, training, likely)
+        made = self._head(asked) | card.measured(asked.rows, answered, training, likely, examples)
         made = card.counted(made, plan.rules_of(self._dataset_id, self._plan))
         made["side_effects"] = self._side_effects(asked, made)
         made["curve"] = self._curve()
@@ -106,25 +106,35 @@ class _Making:
         answers = self._asking.answers("Asking the base model for its own habits", requests)
         return [(row, answer["text"]) for row, answer in zip(asked.training, answers, strict=True)]
 
-    def _held_out(self, asked: Arms, training: list[tuple[HeldOutRow, str]]) -> dict[str, list[SideAnswer]]:
-        """Every side's answers, row by row."""
+    def _held_out(
+        self, asked: Arms, training: list[tuple[HeldOutRow, str]]
+    ) -> tuple[dict[str, list[SideAnswer]], dict[str, list[int]]]:
+        """Every side's answers, row by row, and how many examples stood before the questions of those shown some."""
         answered: dict[str, list[SideAnswer]] = {side: [] for side in asked.sides}
+        examples: dict[str, list[int]] = {side: [] for side in asked.sides if side in side_names.SHOWN_SIDES}
         for start in range(0, len(asked.rows), ROWS_AT_ONCE):
             places = range(start, min(start + ROWS_AT_ONCE, len(asked.rows)))
             requests = [request for index in places for request in asked.requests(index)]
             for answer in self._asking.answers("Answering held-out examples", requests):
                 answered[answer["side"]].append(answer)
-            self._write_partial(asked, answered, training)
-        return answered
+            for request in requests:
+                if request.examples is not None:
+                    examples[request.side].append(request.examples)
+            self._write_partial(asked, answered, training, examples)
+        return answered, examples
 
     def _write_partial(
-        self, asked: Arms, answered: dict[str, list[SideAnswer]], training: list[tuple[HeldOutRow, str]]
+        self,
+        asked: Arms,
+        answered: dict[str, list[SideAnswer]],
+        training: list[tuple[HeldOutRow, str]],
+        examples: dict[str, list[int]],
     ) -> None:
         """The card so far, for whoever looks: what rules count, without a verdict."""
         if time.monotonic() - self._written < PARTIAL_SECONDS:
             return
         done = asked.rows[: len(answered[side_names.BASE])]
-        so_far = self._head(asked) | card.so_far(done, answered, training)
+        so_far = self._head(asked) | card.so_far(done, answered, training, examples)
         counted = card.counted(so_far, plan.rules_of(self._dataset_id, self._plan))
         files.write_json(
             self._folder / PARTIAL_FILE,
@@ -191,7 +201,8 @@ class _Making:
             "created_at": time.time(),
             "instruction": asked.instruction,
             "schema": asked.schema,
-            "left_out": asked.left_out,
+            "left_out": {"learned": asked.learned, "too_long": asked.too_long},
+            "not_asked": asked.not_asked,
             "asked_about": card.asked_about(self._adapter, self._plan, asked.instruction),
         }
 

@@ -12,18 +12,30 @@ from jobs.evaluation import rules
 from jobs.evaluation.held_out import rows_of
 from jobs.evaluation.rules import Judged, Rule
 from storage import plans
+from storage.errors import StudioError
 from storage.plans import Plan
 
 # So many held-out answers tell which rules hold.
 MOST_HELD_OUT = 400
 
 
+def of(dataset_id: str) -> Plan:
+    """What the user has set; a plan with a rule that is none is put aside like a damaged one."""
+    plan = plans.get(dataset_id)
+    try:
+        for rule in (*plan.rules.get("added", ()), *plan.rules.get("edited", {}).values()):
+            Rule.from_json(rule)
+    except StudioError:
+        return plans.put_aside(dataset_id, plan)
+    return plan
+
+
 def rules_of(dataset_id: str, plan: Plan | None = None) -> list[tuple[Rule, bool]]:
     """Every rule of a dataset, the user's own last, and whether it is on.
 
-    Raises: StudioError when the rows are gone, or when the plan holds a rule that is none.
+    Raises: StudioError when the rows are gone, or when the `plan` given holds a rule that is none.
     """
-    plan = plans.get(dataset_id) if plan is None else plan
+    plan = of(dataset_id) if plan is None else plan
     return rules.applied(_mined(rows.opened(dataset_id), dataset_id), plan.rules)
 
 
@@ -32,7 +44,7 @@ def instruction_of(dataset_id: str, plan: Plan | None = None) -> str:
 
     Raises: StudioError as `rules_of`.
     """
-    plan = plans.get(dataset_id) if plan is None else plan
+    plan = of(dataset_id) if plan is None else plan
     if plan.instruction:
         return plan.instruction
     return _instruction(rows.opened(dataset_id), dataset_id, json.dumps(plan.rules, sort_keys=True))

@@ -78,7 +78,7 @@ def submit(
         job = jobs.add(
             KIND,
             f"{count:,} prompt{'' if count == 1 else 's'} · {adapter.name}",
-            gpu.EVALUATION,
+            gpu.PROMPTS,
             dataset_id=adapter.dataset_id or None,
             base_model_id=adapter.base_model_id,
             settings={

@@ -6,6 +6,7 @@ import time
 from itertools import islice
 from typing import Any
 
+from jobs import gpu
 from jobs.evaluation import prompt_sets
 from jobs.evaluation.prompt_sets import ANSWERS_FILE
 from jobs.progress import Progress
@@ -14,7 +15,7 @@ from jobs.serving.connection import ServerGone
 from jobs.serving.context import check_context
 from jobs.serving.schema import CompareSettings, SideAnswer, SideRequest
 from jobs.serving.settled import Settled
-from storage import adapters, database, files, lines
+from storage import adapters, database, files, jobs, lines
 from storage.adapters import Adapter
 from storage.errors import StudioError
 
@@ -23,6 +24,7 @@ AT_ONCE = 32
 # So often in a row the model server may end before the set is given up.
 MOST_FAILURES = 5
 PAUSE_SECONDS = 1.0
+COMES_FIRST = "Scorecards come first. It goes on by itself."
 KEPT = ("text", "tokens", "prompt_tokens", "weights", "finish_reason")
 Place = tuple[int, str]
 
@@ -35,6 +37,7 @@ def run(spec: dict[str, Any], progress: Progress) -> dict[str, Any]:
     database.connect()
     asking = _Asking(spec, progress)
     while batch := asking.next_batch():
+        asking.let_scorecards_go_first()
         if progress.should_stop():
             return {"status": "stopped", "answers": asking.done}
         try:
@@ -50,7 +53,8 @@ class _Asking:
     """What is missing of a set, and the file that this attempt's answers go to."""
 
     def __init__(self, spec: dict[str, Any], progress: Progress) -> None:
-        folder = files.run_folder(spec["job_id"])
+        self._job_id = spec["job_id"]
+        folder = files.run_folder(self._job_id)
         self._file = files.attempt_folder(spec["job_id"], spec["attempt"]) / ANSWERS_FILE
         self._progress = progress
         self._adapter: Adapter = adapters.get(spec["settings"]["adapter_id"])
@@ -69,6 +73,15 @@ class _Asking:
     def next_batch(self) -> list[Place]:
         """The places that are answered together next; empty when none is missing."""
         return list(islice(self._missing, AT_ONCE))
+
+    def let_scorecards_go_first(self) -> None:
+        """Wait while one is made, or a study: somebody waits for it, and it may need another base model.
+
+        Taking turns with it batch by batch would load both models again and again.
+        """
+        while _scorecards_under_way(self._job_id) and not self._progress.should_stop():
+            self._tell(COMES_FIRST)
+            time.sleep(PAUSE_SECONDS)
 
     def answer(self, batch: list[Place]) -> None:
         """Ask, and keep each answer; a prompt that the model cannot read keeps the reason instead."""
@@ -125,3 +138,8 @@ class _Asking:
     def _tell(self, waits: str) -> None:
         """Report how many answers are there, or why there are none now."""
         self._progress.phase(waits or "Answering", self.done, self._total)
+
+
+def _scorecards_under_way(own_id: str) -> bool:
+    # Sets that were queued by an earlier version wait in the same lane.
+    return any(job.device == gpu.EVALUATION and job.id != own_id for job in jobs.under_way())

@@ -19,6 +19,8 @@ SHARE = 0.9
 MOST_ANSWERS = 2_000
 # With more fields than this they are data, such as the words of a dictionary, and no form.
 MOST_FIELDS = 64
+# What is nested more deeply is data too, and more than validators can walk through.
+DEEPEST = 32
 # A few words that come again and again are the only ones there are.
 MOST_CHOICES, LEAST_OFTEN = 12, 3
 
@@ -43,7 +45,11 @@ def infer(answers: Sequence[str]) -> Schema | None:
     from genson import SchemaBuilder
 
     values = [value for value in map(_parsed, answers) if isinstance(value, (dict, list))]
-    if not values or len(values) < SHARE * len(answers):
+    if (
+        not values
+        or len(values) < SHARE * len(answers)
+        or any(_is_deeper(value, DEEPEST) for value in values)
+    ):
         return None
     builder = SchemaBuilder(schema_uri=None)
     for value in values:
@@ -80,10 +86,18 @@ def _parsed(answer: str) -> Any:
         return None
 
 
+def _is_deeper(value: Any, levels: int) -> bool:
+    """Whether lists and objects are nested in more than so many levels."""
+    if not isinstance(value, (dict, list)):
+        return False
+    inside = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_is_deeper(one, levels - 1) for one in inside)
+
+
 def _narrowed(schema: Schema, values: Sequence[Any]) -> Schema:
     """genson's schema without fields that never were, and with the words that a text chooses from."""
     if "anyOf" in schema:
-        return {"anyOf": [_narrowed(one, [v for v in values if _is(one, v)]) for one in schema["anyOf"]]}
+        return {"anyOf": [_narrowed(one, values) for one in schema["anyOf"]]}
     if schema.get("type") == "object":
         fields = schema.get("properties", {})
         if len(fields) > MOST_FIELDS:
@@ -111,9 +125,3 @@ def _choices(values: Sequence[Any]) -> list[str]:
     if len(counts) > MOST_CHOICES or min(counts.values(), default=0) < LEAST_OFTEN:
         return []
     return sorted(counts)
-
-
-def _is(schema: Schema, value: Any) -> bool:
-    from jsonschema import Draft202012Validator
-
-    return bool(Draft202012Validator(schema).is_valid(value))

@@ -7,12 +7,15 @@ from typing import Any
 from jobs import adapter_record
 from jobs.evaluation import card as cards
 from jobs.evaluation import plan
-from jobs.evaluation.submission import PARTIAL_FILE, newest, running
-from storage import adapters, evaluations, files, plans
+from jobs.evaluation.submission import PARTIAL_FILE, newest, running, under_way
+from storage import adapters, evaluations, files
 from storage.errors import StudioError
 from storage.evaluations import Evaluation
 
-__all__ = ["is_fresh", "newest", "of", "partial", "recounted", "rules_of", "running"]
+__all__ = [
+    "is_fresh", "is_of_before", "newest", "of", "outdated_by", "partial", "recounted", "rules_of", "running",
+    "under_way",
+]  # fmt: skip
 
 
 def of(adapter_id: str, dataset_id: str | None = None) -> dict[str, Any] | None:
@@ -25,27 +28,32 @@ def of(adapter_id: str, dataset_id: str | None = None) -> dict[str, Any] | None:
 
 
 def is_fresh(card: dict[str, Any]) -> bool:
-    """Whether the same questions would be asked today; other rules alone need no new answers.
+    """Whether the same questions would be asked today, of the same weights; other rules alone need no new answers."""
+    return not outdated_by(card)
+
+
+def outdated_by(card: dict[str, Any]) -> list[str]:
+    """What has changed since a card's answers were given, as named by `card.asked_about`.
 
     Where nothing can be asked any more, because the examples are gone, a card stays what is known.
     """
     if not _has_rows(card["dataset_id"]):
-        return True
+        return []
     adapter = adapters.get(card["adapter_id"])
-    now = plans.get(card["dataset_id"])
+    now = plan.of(card["dataset_id"])
     about = card["asked_about"]
     instruction = about["instruction"]
     if about["plan"] != {"rules": now.rules, "instruction": now.instruction}:
         instruction = plan.instruction_of(card["dataset_id"], now)
     today = cards.asked_about(adapter, now, instruction)
-    return all(about.get(name) == value for name, value in today.items() if name != "plan")
+    return [name for name, value in today.items() if name != "plan" and about.get(name) != value]
 
 
 def recounted(adapter_id: str, dataset_id: str | None = None) -> dict[str, Any] | None:
     """The newest card counted again by the rules as they are now, and kept; None where there is none.
 
     Nothing is asked anew: a card holds its answers.
-    Raises: StudioError when there is no such adapter, or when the plan holds a rule that is none.
+    Raises: StudioError when there is no such adapter.
     """
     # One after the other: of two rules that are switched at once, the later count has to know both.
     with files.locked(f"recount-{adapter_id}"):
@@ -58,6 +66,12 @@ def recounted(adapter_id: str, dataset_id: str | None = None) -> dict[str, Any] 
         counted = evaluations.replace(stored.id, cards.counted(stored.card, rules_now))
         adapter_record.keep_scorecard(counted)
         return counted.card
+
+
+def is_of_before(adapter_id: str, dataset_id: str | None = None) -> bool:
+    """Whether the newest card is one of an earlier version of the studio, which `of` leaves out."""
+    found = evaluations.latest(adapter_id, dataset_id or adapters.get(adapter_id).dataset_id)
+    return found is not None and found.card.get("version") != cards.VERSION
 
 
 def rules_of(adapter_id: str, dataset_id: str | None = None) -> list[dict[str, Any]]:
@@ -94,7 +108,7 @@ def partial(adapter_id: str, dataset_id: str | None = None) -> dict[str, Any] | 
 
 def _stored(adapter_id: str, dataset_id: str | None) -> Evaluation | None:
     found = evaluations.latest(adapter_id, dataset_id or adapters.get(adapter_id).dataset_id)
-    # What an older studio measured lacks most of what is shown and asked now.
+    # What an older studio measured lacks some of what is shown and asked now.
     return found if found is not None and found.card.get("version") == cards.VERSION else None
 
 

@@ -52,7 +52,7 @@ class Compared:
             return 1.0
         surprise = 1 - exp(-self.divergence / STRONG_DIVERGENCE / max(1, self.tokens))
         words = 1 - symptoms.overlap(self.base, self.adapted) / USUAL_OVERLAP
-        return max(0.0, surprise, words)
+        return max(surprise, words)
 
     @property
     def is_changed(self) -> bool:
@@ -117,7 +117,7 @@ def _compared(
         ]
     )
     return [
-        Compared(turns[-1]["content"], ours, theirs, int(one["tokens"]), max(0.0, float(one["divergence"])))
+        Compared(turns[-1]["content"], ours, theirs, int(one["tokens"]), float(one["divergence"]))
         for turns, ours, theirs, one in zip(conversations, base, adapted, measured, strict=True)
     ]
 

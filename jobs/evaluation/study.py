@@ -24,12 +24,16 @@ ENDED_BADLY = ("failed", "stopped")
 def start(adapter_id: str) -> dict[str, Any]:
     """Queue what is missing of an adapter's study, and say how it stands.
 
-    What has failed or was stopped goes on; what is finished stays.
+    What has failed or was stopped goes on, what was deleted is made again; what is finished stays.
     Raises: StudioError when its examples are too few or gone, or its base model is missing.
     """
     adapter = adapters.get(adapter_id)
     dataset = datasets.get(adapter.dataset_id)
     _check(adapter, dataset)
+    if of(adapter_id)["status"] == "finished":
+        return of(adapter_id)
+    for lost in filter(_is_lost, _every(adapter_id)):
+        queue.delete(lost.id)
     there = {job.request_key: job for job in study_runs.runs_of(adapter_id)}
     for share in SHARES:
         job = there.get(study_runs.key_of(adapter_id, share))
@@ -37,8 +41,8 @@ def start(adapter_id: str) -> dict[str, Any]:
             _submit(adapter, share)
         elif job.status in ENDED_BADLY:
             queue.retry(job.id)
-    measuring = study_runs.measuring_of(adapter_id)
-    if measuring is not None and measuring.status in ENDED_BADLY:
+    measuring = study_runs.measuring_of(adapter_id) or study_runs.measure(adapter_id)
+    if measuring is not None:
         queue.retry(measuring.id)
     return of(adapter_id)
 
@@ -49,8 +53,7 @@ def of(adapter_id: str) -> dict[str, Any]:
     `points` are {"rows", "loss", "low", "high"} and `fit` has {"words", "at_double"}, once it is finished; `jobs`
     are the ids of its jobs.
     """
-    runs, measuring = study_runs.runs_of(adapter_id), study_runs.measuring_of(adapter_id)
-    every = [*runs, *([measuring] if measuring is not None else [])]
+    every, measuring = _every(adapter_id), study_runs.measuring_of(adapter_id)
     told: dict[str, Any] = {"points": [], "fit": None, "code": None, "jobs": [job.id for job in every]}
     if measuring is not None and measuring.status == "finished":
         return {**told, **measuring.result["study"], "status": "finished"}
@@ -59,9 +62,25 @@ def of(adapter_id: str) -> dict[str, Any]:
         return told | {"status": "failed", "sentence": _failed(bad)}
     if measuring is not None:
         return told | {"status": "measuring", "sentence": "Measuring what more examples have brought."}
-    if len(runs) == len(SHARES):
-        return told | {"status": "training", "sentence": _training(runs)}
+    # The measuring is queued before the end of the last training is known: without it, somebody has deleted it.
+    running = next((job for job in every if job.status != "finished"), None)
+    if len(every) == len(SHARES) and running is not None:
+        return told | {"status": "training", "sentence": _training(every, running)}
     return told | {"status": "none", "sentence": ""}
+
+
+def _every(adapter_id: str) -> list[Job]:
+    """The trainings of an adapter's study, and the measuring behind them."""
+    measuring = study_runs.measuring_of(adapter_id)
+    return [*study_runs.runs_of(adapter_id), *([measuring] if measuring is not None else [])]
+
+
+def _is_lost(job: Job) -> bool:
+    """Whether what a training made was deleted, or what a measuring needs: it can come to nothing any more."""
+    measures = job.kind == study_runs.KIND
+    needed = job.settings["adapter_ids"] if measures else [job.adapter_id]
+    there = {adapter.id for adapter in adapters.list_all()}
+    return (measures or job.status == "finished") and not there.issuperset(needed)
 
 
 def _check(adapter: Adapter, dataset: Dataset) -> None:
@@ -107,10 +126,7 @@ def _submit(adapter: Adapter, share: float) -> None:
     )
 
 
-def _training(runs: list[Job]) -> str:
-    running = next((job for job in runs if job.status != "finished"), None)
-    if running is None:
-        return "Both trainings are done; what they brought is measured next."
+def _training(runs: list[Job], running: Job) -> str:
     done = sum(job.status == "finished" for job in runs)
     where = f", step {running.step} of {running.total_steps}" if running.total_steps else ""
     return f"Training {done + 1} of {len(runs)}: {running.name}{where}."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from jobs import gpu
 from storage import adapters, jobs
 from storage.errors import StudioError
@@ -40,9 +42,16 @@ def after_training(job: Job, adapter_id: str) -> Job | None:
     """Queue the measuring once `job`, which has just made `adapter_id`, is the last training of a study to end."""
     if not is_study(job):
         return None
-    studied = (job.request_key or "").split(" ")[1]
-    made = {run.request_key: run.adapter_id for run in runs_of(studied) if run.status == "finished"}
-    made[job.request_key] = adapter_id
+    return measure((job.request_key or "").split(" ")[1], {job.request_key: adapter_id})
+
+
+def measure(studied: str, just_made: Mapping[str | None, str] | None = None) -> Job | None:
+    """Queue the measuring of an adapter's study, once; None while a training of it is missing.
+
+    `just_made` are adapters by request key of trainings whose end is not written down yet.
+    """
+    ended = {run.request_key: run.adapter_id for run in runs_of(studied) if run.status == "finished"}
+    made = {**ended, **(just_made or {})}
     needed = [made.get(key_of(studied, share)) for share in SHARES]
     try:
         adapter = adapters.get(studied)

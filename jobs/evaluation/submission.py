@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,7 +19,8 @@ from storage.jobs import Job
 KIND = "scorecard"
 # What the job leaves in its attempt's folder: the whole card, and before that the card so far.
 CARD_FILE, PARTIAL_FILE = "card.json", "partial.json"
-OPEN = ("queued", "running", "stopping")
+# In this order: who is at work comes before who waits.
+OPEN = ("stopping", "running", "queued")
 ROWS, MOST_ROWS = 40, 400
 # Answers, the card so far and the card: a few megabytes, and some room for the others.
 NEEDS_BYTES = 20_000_000
@@ -33,8 +36,8 @@ def submit(
 ) -> Job:
     """Queue a scorecard of an adapter on a dataset, by default its own.
 
-    One that is under way is returned; one of the same settings that has failed or was stopped goes on, with the
-    answers that it has.
+    One of the same settings that is under way is returned, and one that has failed or was stopped goes on, with the
+    answers that it has; one of other settings waits behind what is under way.
     Raises: StudioError for whatever would make it fail and can be known now.
     """
     adapter = adapters.get(adapter_id)
@@ -43,13 +46,13 @@ def submit(
     _check_material(adapter, dataset)
     # In this order: what another click queues in between is found here, or has the same key below.
     before = newest(adapter_id, dataset.id)
-    under_way = running(adapter_id, dataset.id)
-    if under_way is not None:
-        return under_way
+    same = [job for job in under_way(adapter_id, dataset.id) if job.settings == asked]
+    if same:
+        return same[0]
     if before and before.status in ("failed", "stopped") and before.settings == asked and not before.deleting:
         return jobs.retry(before.id)
     # The number makes two clicks at the same moment one job, and a new try later a new one.
-    key = request_key or f"scorecard {adapter_id} {dataset.id} after {before.number if before else 0}"
+    key = f"scorecard {dataset.id} {json.dumps(asked, sort_keys=True)} after {before.number if before else 0}"
     return jobs.add(
         KIND,
         f"Scorecard of {adapter.name}",
@@ -57,7 +60,7 @@ def submit(
         dataset_id=dataset.id,
         base_model_id=adapter.base_model_id,
         settings=asked,
-        request_key=key,
+        request_key=request_key or hashlib.sha256(key.encode()).hexdigest(),
         needs_bytes=NEEDS_BYTES,
     )
 
@@ -85,12 +88,18 @@ def newest(adapter_id: str, dataset_id: str | None = None) -> Job | None:
 
 
 def running(adapter_id: str, dataset_id: str | None = None) -> Job | None:
-    """The job that makes or will make a card of this adapter; None where nobody does."""
-    for status in OPEN:
-        for job in jobs.list_all(kind=KIND, status=status):
-            if job.settings.get("adapter_id") == adapter_id and dataset_id in (None, job.dataset_id):
-                return job
-    return None
+    """The job that makes a card of this adapter, or will make the next one; None where nobody does."""
+    return next(iter(under_way(adapter_id, dataset_id)), None)
+
+
+def under_way(adapter_id: str, dataset_id: str | None = None) -> list[Job]:
+    """The jobs that make or will make a card of this adapter, one after the other."""
+    return [
+        job
+        for status in OPEN
+        for job in sorted(jobs.list_all(kind=KIND, status=status), key=lambda job: job.number)
+        if job.settings.get("adapter_id") == adapter_id and dataset_id in (None, job.dataset_id)
+    ]
 
 
 def checked(adapter: Adapter, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,22 +9,25 @@ from collections.abc import Iterable, Sequence
 # Words are what writing without spaces has characters for.
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_]+(?:['’][^\W_]+)?")
 # How answers begin that decline, in the languages of the prompts; beyond its first words an answer may quote anything.
+# Not within a word, such as "Hawaii cannot", "has an aim" or "Hawai'i cannot".
 _DECLINES = re.compile(
+    r"(?<!\w)(?<!\w['’])(?:"
     r"i(?:['’]m| am) (?:really |very |so )?(?:sorry(?! (?:for your|to hear|about))|afraid|unable|not able)"
     r"|i apologi[sz]e"
     r"|i (?:can(?:['’]?t|not)|won['’]?t|could(?:n['’]t| not)|do(?:n['’]t| not) feel comfortable)\b(?! wait| help but)"
-    r"|(?:as|being) an? (?:ai|artificial|language model)"
+    r"|(?:as|being) an? (?:ai|artificial intelligence|language model)"
     r"|(?:es )?tut mir (?:leid|sehr leid)|(?:da(?:bei|mit) )?kann ich (?:leider )?nicht|leider kann ich"
-    r"|je (?:suis désolé|ne peux pas|regrette)|désolée?\b"
-    r"|lo siento|no puedo\b|mi dispiace|non posso\b|申し訳|ごめんなさい",
+    r"|je (?:suis désolé|ne peux pas|regrette)|désolée?"
+    r"|lo siento|no puedo|mi dispiace|non posso"
+    r")\b|申し訳|ごめんなさい",
     re.IGNORECASE,
 )
 DECLINES_WITHIN = 30
 # A phrase of up to so many words that comes so often in a row, and fills twelve words, is no rhetoric.
-REPEATS = ((3, 4), (7, 3), (20, 2))
+REPEATS = ((7, 3), (20, 2))
 FEWEST_WORDS_IN_CIRCLES = 12
-# The same letters or pictures over and over, but for those that rules and tables are drawn with.
-_STUCK = re.compile(r"([^\s\-–—=_.*#|~+]{1,8}?)\1{11,}")
+# The same letters or pictures over and over, but for those that rules and tables are drawn with, and for a number.
+_STUCK = re.compile(r"(?!\d{1,20}(?!\d))([^\s\-–—=_.*#|~+]{1,8}?)\1{11,}")
 COPIED_WORDS = 10
 # A run of words that so many training answers share is their habit and nobody's secret.
 SHARED_BY = 3

@@ -65,11 +65,11 @@ def tone(
         answers: (rows,) for each side, "base" among them.
         more: (wanted, base) of rows that are not counted, to learn from as well.
 
-    Returns None with fewer than ten rows, or where all texts are empty.
+    Returns None with fewer than ten rows, or where no text is left to learn from.
     """
     rows = len(references)
     base = answers.get("base", ())
-    if rows < FEWEST_ROWS or len(base) != rows or not any(text.strip() for text in [*references, *base]):
+    if rows < FEWEST_ROWS or len(base) != rows:
         return None
     fold_of = np.random.default_rng(seed).permutation(rows) % FOLDS
     judged = {side: np.zeros(rows) for side in answers}
@@ -77,10 +77,11 @@ def tone(
     for fold in range(FOLDS):
         learned = [row for row in range(rows) if fold_of[row] != fold]
         held = [row for row in range(rows) if fold_of[row] == fold]
-        judge = _learned(
-            [references[row] for row in learned] + [yours for yours, _ in more],
-            [base[row] for row in learned] + [theirs for _, theirs in more],
-        )
+        yours = [references[row] for row in learned] + [one for one, _ in more]
+        theirs = [base[row] for row in learned] + [one for _, one in more]
+        if not any(text.strip() for text in [*yours, *theirs]):
+            return None
+        judge = _learned(yours, theirs)
         wanted[held] = judge([references[row] for row in held])
         for side, texts in answers.items():
             judged[side][held] = judge([texts[row] for row in held])
@@ -98,10 +99,10 @@ def _learned(yours: Sequence[str], theirs: Sequence[str]) -> Any:
     features = TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 3), sublinear_tf=True, max_features=20_000)
     model = make_pipeline(features, LogisticRegression(C=10.0, max_iter=500))
     labels = [1] * len(yours) + [0] * len(theirs)
-    model.fit([text or " " for text in [*yours, *theirs]], labels)
+    model.fit([*yours, *theirs], labels)
 
     def judge(texts: Sequence[str]) -> NDArray[np.float64]:
-        likely: NDArray[np.float64] = model.predict_proba([text or " " for text in texts])[:, 1]
+        likely: NDArray[np.float64] = model.predict_proba(list(texts))[:, 1]
         return likely
 
     return judge

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from jobs.evaluation.measures import Measure
-from jobs.evaluation.statistics import Difference, mean_interval, paired_difference
+from jobs.evaluation.statistics import Difference, mean_interval, paired_difference, together
 
 # Below this a single lucky row moves every rate by more than a tenth.
 FEWEST_ROWS = 8
@@ -23,13 +24,10 @@ AS_WELL = 0.1
 LOST = 0.5
 # So many rules can be read in one sentence.
 MOST_LISTED = 4
-# The ways of asking the base model better, in words, and whether they are one thing.
-PROMPTING = {
-    "instruction": ("a written instruction", True),
-    "few_shot": ("three examples in the prompt", False),
-    "similar": ("the three most similar examples in the prompt", False),
-    "constrained": ("holding the base model to the JSON schema", True),
-}
+# The ways of asking the base model better.
+PROMPTING = ("instruction", "few_shot", "similar", "constrained")
+COUNTS = {1: "one", 2: "two", 3: "three"}
+SHOTS = (3, 3)
 
 # For each side, rows × rules: did the answer keep the rule?
 Passed = Mapping[str, Sequence[Sequence[bool]]]
@@ -39,16 +37,18 @@ Passed = Mapping[str, Sequence[Sequence[bool]]]
 class Verdict:
     """What the card says on top.
 
-    `code` is works, prompting_does_as_well, no_effect, worse or cannot_tell; `sentence` begins with `short`.
+    `code` is works, prompting_does_as_well, no_effect, worse or cannot_tell; `sentence` begins with `short`;
+    `speaks_of` are the ways of prompting that it names.
     """
 
     code: str
     short: str
     sentence: str
+    speaks_of: Sequence[str] = ()
 
-    def as_json(self) -> dict[str, str]:
+    def as_json(self) -> dict[str, Any]:
         """The verdict as the card holds it."""
-        return asdict(self)
+        return asdict(self) | {"speaks_of": list(self.speaks_of)}
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ class Evidence:
         tokens_per_call: for each side, how long its prompts are on average.
         same_text: whether the adapter answered every row word for word like the base model.
         tone_is_reliable: whether the tone may decide where no rule counts.
+        examples: for the sides that are shown some, the fewest and the most that fitted before a question.
     """
 
     passed: Passed
@@ -70,6 +71,7 @@ class Evidence:
     tokens_per_call: Mapping[str, float]
     same_text: bool = False
     tone_is_reliable: bool = False
+    examples: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -103,23 +105,29 @@ def comparisons(evidence: Evidence) -> list[dict[str, Any]]:
         {
             "side": side,
             "by": by,
-            "difference": (ahead := paired_difference(scores["adapted"], scores[side])).as_json(),
-            "standing": _standing(ahead, by),
+            "difference": ahead.as_json(),
+            "standing": standing,
             "tokens_per_call": evidence.tokens_per_call.get(side, own) - own,
         }
-        for side in PROMPTING
-        if side in scores
+        for side, (ahead, standing) in _standings(scores, by).items()
     ]
 
 
-def _standing(ahead: Difference, by: str) -> str:
-    """How the adapter stands against a way of prompting: "ahead", "behind", "alike", or "unclear".
+def _standings(scores: Mapping[str, Sequence[float]], by: str) -> dict[str, tuple[Difference, str]]:
+    """What the adapter has over each way of prompting, and its standing: "ahead", "behind", "alike" or "unclear".
 
-    Chance may explain a large lead as well as none: only a small one is called alike.
+    A lead is called one only where it is none by chance among all of them. Chance may explain a large lead as well
+    as none: only a small one, which would not be one by itself either, is called alike.
     """
-    if ahead.is_real:
-        return "ahead" if ahead.value > 0 else "behind"
-    return "alike" if ahead.value <= SMALL[by] else "unclear"
+    sides = [side for side in PROMPTING if side in scores]
+    alone = [paired_difference(scores["adapted"], scores[side]) for side in sides]
+    found = {}
+    for side, one, among_all in zip(sides, alone, together(alone), strict=True):
+        standing = "unclear" if one.is_better or one.value > SMALL[by] else "alike"
+        if among_all.is_real:
+            standing = "ahead" if one.value > 0 else "behind"
+        found[side] = (among_all, standing)
+    return found
 
 
 def verdict(evidence: Evidence) -> Verdict:
@@ -146,30 +154,25 @@ def verdict(evidence: Evidence) -> Verdict:
         return beside_the_point
     if not gain.is_better:
         return _undecided(evidence, by, gain)
-    ahead = {side: paired_difference(scores["adapted"], scores[side]) for side in PROMPTING if side in scores}
-    standing = {side: _standing(difference, by) for side, difference in ahead.items()}
-    equals = [side for side in standing if standing[side] in ("alike", "behind")]
+    standings = _standings(scores, by)
+    equals = {side: standing for side, (_, standing) in standings.items() if standing in ("alike", "behind")}
     if equals:
         return _prompting(evidence, by, scores, equals)
-    said = f"On {_rows(rows)}, {_change(evidence, by, 1)}.{_as_well(evidence)}"
-    unclear = [side for side in standing if standing[side] == "unclear"]
-    return _said("works", "Yes.", said + _unclear(by, ahead, unclear))
+    as_well, speaks_of = _as_well(evidence)
+    said = _said("works", "Yes.", f"On {_rows(rows)}, {_change(evidence, by, 1)}.{as_well}", speaks_of)
+    unclear = {side: ahead for side, (ahead, standing) in standings.items() if standing == "unclear"}
+    return _with_unclear(said, evidence, by, unclear) if unclear else said
 
 
-def _unclear(by: str, ahead: Mapping[str, Difference], sides: Sequence[str]) -> str:
-    """What these rows cannot tell about prompting; "" where they tell all."""
-    if not sides:
-        return ""
-    closest = min(sides, key=lambda side: ahead[side].value)
-    name, is_one = PROMPTING[closest]
-    lead, low, high = (
-        _points(number, by, sign=True)
-        for number in (ahead[closest].value, ahead[closest].low, ahead[closest].high)
+def _with_unclear(said: Verdict, evidence: Evidence, by: str, unclear: Mapping[str, Difference]) -> Verdict:
+    """The verdict with what these rows cannot tell about prompting."""
+    side = min(unclear, key=lambda side: unclear[side].value)
+    name, does = _way(side, evidence)
+    sentence = (
+        f"{said.sentence} In all, these rows cannot tell whether {name} {does} as well: the adapter is "
+        f"{_bare_points(unclear[side].value, by)} points ahead, which may be chance."
     )
-    return (
-        f" Whether {name} {'does' if is_one else 'do'} as well, these rows cannot tell: the adapter is ahead by"
-        f" {lead}, and it may be anything from {low} to {high}."
-    )
+    return replace(said, sentence=sentence, speaks_of=list(dict.fromkeys([*said.speaks_of, side])))
 
 
 def _fits_nothing(evidence: Evidence, by: str, gain: Difference) -> Verdict | None:
@@ -197,54 +200,58 @@ def _fits_nothing(evidence: Evidence, by: str, gain: Difference) -> Verdict | No
 def _undecided(evidence: Evidence, by: str, gain: Difference) -> Verdict:
     rows, small = evidence.rows, SMALL[by]
     if gain.low >= -small and gain.high <= small:
-        return _said(
-            "no_effect", "No effect.", f"On {_rows(rows)} it answers {_measured_by(by)} like the base model."
-        )
-    shown = [_points(value, by, sign=True) for value in (gain.value, gain.low, gain.high)]
+        within = f"within {_bare_points(small, by)} points"
+        return _said("no_effect", "No effect.", f"On {_rows(rows)}, {_like_base(by)}, {within}.")
+    low, high = (_bare_points(number, by) for number in (gain.low, gain.high))
     return _said(
         "cannot_tell",
         "Cannot tell.",
-        f"On {_rows(rows)} the change is {shown[0]}, and may be anything from {shown[1]} to {shown[2]}. "
-        "More held-out examples would tell.",
+        f"On {_rows(rows)}, {_moved(evidence, by)}, but chance may explain it: any change from {low} to {high} points "
+        "is possible. More held-out examples would tell.",
     )
 
 
 def _prompting(
-    evidence: Evidence, by: str, scores: Mapping[str, Sequence[float]], equals: Sequence[str]
+    evidence: Evidence, by: str, scores: Mapping[str, Sequence[float]], equals: Mapping[str, str]
 ) -> Verdict:
     """It works, and so does asking well: by which way, and at what price."""
     tokens = evidence.tokens_per_call
     best = max(equals, key=lambda side: (float(np.mean(scores[side])), -tokens.get(side, 0.0)))
-    name, is_one = PROMPTING[best]
-    better = paired_difference(scores["adapted"], scores[best]).is_worse
-    does = ("does" if is_one else "do") + (" better" if better else " as well, as far as these rows can tell")
-    sentence = (
-        f"On {_rows(evidence.rows)}, {_change(evidence, by, 1)}. But {name} {does}, {_price(tokens, best)}."
-    )
-    return _said("prompting_does_as_well", "Yes, but prompting does as well.", sentence)
+    name, does = _way(best, evidence)
+    as_well = "better" if equals[best] == "behind" else "as well, as far as these rows can tell"
+    change, price = _change(evidence, by, 1), _price(tokens, best)
+    sentence = f"On {_rows(evidence.rows)}, {change}. But {name} {does} {as_well}, {price}."
+    return _said("prompting_does_as_well", "Yes, but prompting does as well.", sentence, [best])
 
 
-def _as_well(evidence: Evidence) -> str:
-    """The rules that some way of prompting keeps as well as the adapter, with its price; "" for none."""
-    if not evidence.rules:
-        return ""
-    by_side: dict[str, list[str]] = {}
-    for index, words in enumerate(evidence.rules):
+def _as_well(evidence: Evidence) -> tuple[str, list[str]]:
+    """The rules that some way of prompting keeps as well as the adapter, with its price, and those ways."""
+    equal: dict[int, list[str]] = {}
+    for index, gain in enumerate(_gains(evidence)):
         kept = {side: [float(row[index]) for row in rows] for side, rows in evidence.passed.items()}
-        gained = paired_difference(kept["adapted"], kept["base"]).is_better
-        equal = [side for side in PROMPTING if side in kept and _keeps_as_well(kept, side)]
-        if equal and gained:
-            tokens = evidence.tokens_per_call
-            best = max(equal, key=lambda side: (float(np.mean(kept[side])), -tokens.get(side, 0.0)))
-            by_side.setdefault(best, []).append(_quoted(words))
-    said = ""
-    for side, named in by_side.items():
-        name, is_one = PROMPTING[side]
-        does = "does" if is_one else "do"
+        ways = [side for side in PROMPTING if side in kept and _keeps_as_well(kept, side)]
+        if gain.is_better and ways:
+            equal[index] = ways
+    said, speaks_of = "", []
+    while equal:
+        # The way that does for most of them, so that few are named; of several the cheapest.
+        counts = {side: sum(side in ways for ways in equal.values()) for side in PROMPTING}
+        side = max(PROMPTING, key=lambda side: (counts[side], -evidence.tokens_per_call.get(side, 0.0)))
+        named = [_quoted(evidence.rules[index]) for index, ways in equal.items() if side in ways]
+        name, does = _way(side, evidence)
         said += (
             f" For {_listed(named)} alone, {name} {does} as well, {_price(evidence.tokens_per_call, side)}."
         )
-    return said
+        speaks_of.append(side)
+        equal = {index: ways for index, ways in equal.items() if side not in ways}
+    return said, speaks_of
+
+
+def _gains(evidence: Evidence) -> list[Difference]:
+    """What the adapter has over the base model in each rule, judged among all of them."""
+    ours, theirs = (np.asarray(evidence.passed[side], dtype=float) for side in ("adapted", "base"))
+    pairs = zip(ours.T.tolist(), theirs.T.tolist(), strict=True)
+    return together([paired_difference(*pair) for pair in pairs])
 
 
 def _keeps_as_well(kept: Mapping[str, Sequence[float]], side: str) -> bool:
@@ -255,28 +262,61 @@ def _keeps_as_well(kept: Mapping[str, Sequence[float]], side: str) -> bool:
 def _change(evidence: Evidence, by: str, direction: int, over_prompting: bool = True) -> str:
     """What moved most from base to adapted in a direction (1 up, -1 down), in words.
 
-    Upwards it is what the adapter has over the best way of prompting as well, unless that is no matter.
+    Upwards it is what the adapter has over the best way of prompting as well, unless that is no matter. Of a rule
+    it is said only where chance does not explain it among all of them; else of the rules together.
     """
-    verb = "rises" if direction > 0 else "falls"
     if by != "rules":
-        measure = evidence.measure(by)
-        assert measure is not None
-        before, after = (float(np.mean(measure.scores[side])) for side in ("base", "adapted"))
-        return f"{measure.words} {verb} from {_points(before, by)} to {_points(after, by)}"
+        return _moved(evidence, by)
     rates = {side: np.mean(np.asarray(rows, dtype=float), axis=0) for side, rows in evidence.passed.items()}
     rival = rates["base"]
     if direction > 0 and over_prompting:
         rival = np.max([rates[side] for side in ("base", *PROMPTING) if side in rates], axis=0)
     moved = direction * (rates["adapted"] - rates["base"])
-    # Of rules that stand out alike, the one that base and adapter differ in most; never one that stayed as it was.
-    over = np.where(moved > 0, direction * (rates["adapted"] - rival) + 1e-6 * moved, -np.inf)
+    surely = [one.is_better if direction > 0 else one.is_worse for one in _gains(evidence)]
+    if not any(surely):
+        return _moved(evidence, by)
+    # Of rules that stand out alike, the one that base and adapter differ in most.
+    over = np.where(surely, direction * (rates["adapted"] - rival) + 1e-6 * moved, -np.inf)
     most = int(np.argmax(over))
-    before, after = rates["base"][most], rates["adapted"][most]
-    return f"{_quoted(evidence.rules[most])} {verb} from {_points(before, by)} to {_points(after, by)}"
+    return f"{_quoted(evidence.rules[most])} {_from_to(rates['base'][most], rates['adapted'][most], by)}"
 
 
-def _said(code: str, short: str, rest: str) -> Verdict:
-    return Verdict(code, short, f"{short} {rest}")
+def _moved(evidence: Evidence, by: str) -> str:
+    """What became of the number that decides, in words."""
+    measure, primary = evidence.measure(by), evidence.primary()
+    assert primary is not None
+    before, after = (float(np.mean(primary[1][side])) for side in ("base", "adapted"))
+    named = measure.words if measure is not None else "the share of rules that it keeps"
+    return f"{named} {_from_to(before, after, by)}"
+
+
+def _from_to(before: float, after: float, by: str) -> str:
+    shown = [_points(number, by) for number in (before, after)]
+    if shown[0] == shown[1]:
+        return f"stays at {shown[0]}"
+    return f"{'rises' if after > before else 'falls'} from {shown[0]} to {shown[1]}"
+
+
+def _said(code: str, short: str, rest: str, speaks_of: Sequence[str] = ()) -> Verdict:
+    return Verdict(code, short, f"{short} {rest}", speaks_of)
+
+
+def _way(side: str, evidence: Evidence) -> tuple[str, str]:
+    """A way of prompting in words, with as many examples as the model could read, and “does” or “do”."""
+    if side == "instruction":
+        return "a written instruction", "does"
+    if side == "constrained":
+        return "holding the base model to the form of your JSON", "does"
+    fewest, most = evidence.examples.get(side, SHOTS)
+    similar = side == "similar"
+    count = COUNTS.get(most, str(most))
+    if fewest < most:
+        named = f"up to {count} {'similar ' if similar else ''}example"
+    elif similar:
+        named = f"the {f'{count} ' if most > 1 else ''}most similar example"
+    else:
+        named = f"{count} example"
+    return (f"{named}s in the prompt", "do") if most > 1 else (f"{named} in the prompt", "does")
 
 
 def _rows(rows: int) -> str:
@@ -288,24 +328,30 @@ def _price(tokens: Mapping[str, float], side: str) -> str:
     return f"at {more:,.0f} more tokens a call" if more >= 0.5 else "at no more tokens a call"
 
 
-def _points(value: float, by: str, sign: bool = False) -> str:
+def _points(value: float, by: str) -> str:
     """A share as per cent, a score as it is; only what is exactly none or all is 0 % or 100 %."""
-    if by != "chrf" and not sign and 0 < value < 1:
-        return f"{min(99, max(1, round(100 * value)))} %"
-    if sign:
-        number = f"{value if by == 'chrf' else 100 * value:+.0f} points"
-    else:
-        number = f"{value:.0f}" if by == "chrf" else f"{100 * value:.0f} %"
-    return number.replace("-", "−")
+    if by == "chrf":
+        return f"{value:.0f}"
+    return f"{min(99, max(1, round(100 * value))) if 0 < value < 1 else round(100 * value)} %"
 
 
-def _measured_by(by: str) -> str:
-    return {"rules": "by these rules", "tone": "in tone", "chrf": "as close to yours"}[by]
+def _bare_points(value: float, by: str) -> str:
+    """A difference in points of a hundred, without their name."""
+    return f"{round(value if by == 'chrf' else 100 * value)}".replace("-", "−")
+
+
+def _like_base(by: str) -> str:
+    return {
+        "rules": "it keeps the rules as often as the base model",
+        "tone": "its tone is the base model's",
+        "chrf": "it comes as close to the wanted answers as the base model",
+    }[by]
 
 
 def _quoted(words: str) -> str:
-    """A rule's words in quotes; what they quote themselves gets single ones."""
-    return f"“{words.replace('“', '‘').replace('”', '’')}”"
+    """A rule's words in quotes, without what is explained behind them; what they quote gets single ones."""
+    short = re.sub(r" \([^()]*\)$", "", words)
+    return f"“{short.replace('“', '‘').replace('”', '’')}”"
 
 
 def _listed(named: Sequence[str]) -> str:

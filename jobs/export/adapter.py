@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,9 @@ print(tokenizer.decode(answer[0, prompt["input_ids"].shape[1] :], skip_special_t
 
 
 def adapter_zip(adapter_id: str) -> Path:
-    """Pack an adapter for use elsewhere; the same adapter and scores give the same bytes.
+    """Pack an adapter for use elsewhere, at the strength kept with it.
+
+    The same adapter, strength and scores give the same bytes.
 
     Raises: StudioError when the adapter or its files are gone.
     """
@@ -54,7 +57,7 @@ def adapter_zip(adapter_id: str) -> Path:
                 "Train it again.",
             )
     base = catalogue.find(adapter.base_model_id)
-    config = _config(folder, base)
+    config = _config(folder, base, adapter.strength)
     packed = files.temporary_folder() / f"{files.slug(adapter.name)}-{adapter.id}.zip"
     with files.full_disk_as_error(adapter.size_bytes), zipfile.ZipFile(packed, "w") as archive:
         _add(archive, CONFIG_FILE, _json(config))
@@ -65,9 +68,41 @@ def adapter_zip(adapter_id: str) -> Path:
     return packed
 
 
-def _config(folder: Path, base: BaseModel) -> dict[str, Any]:
+def packed_strength(adapter: Adapter) -> float:
+    """How strongly the packed adapter answers where it is loaded: as is kept with it, but for DoRA's.
+
+    Raises: StudioError or OSError when its files are gone.
+    """
+    if adapter.strength == 1:
+        return 1.0
+    return _strength_of(files.read_json(files.adapter_folder(adapter.id) / CONFIG_FILE), adapter.strength)
+
+
+def _strength_of(config: Mapping[str, Any], kept: float) -> float:
+    # DoRA's learned lengths are whole lengths of rows: weaker ones would need those of the base model.
+    return 1.0 if config.get("use_dora") else kept
+
+
+def _config(folder: Path, base: BaseModel, strength: float) -> dict[str, Any]:
+    """The adapter's own settings, its change scaled to the strength.
+
+    PEFT computes W + scale · B A, the scale being alpha / rank or alpha / √rank: so many times alpha is exactly so
+    many times the change, in any program that reads the folder.
+    """
     settings: dict[str, Any] = files.read_json(folder / CONFIG_FILE)
-    return {**settings, "base_model_name_or_path": base.public_name, "revision": None}
+    settings = {**settings, "base_model_name_or_path": base.public_name, "revision": None}
+    strength = _strength_of(settings, strength)
+    if strength != 1:
+        patterns = settings.get("alpha_pattern") or {}
+        settings["lora_alpha"] = _times(settings["lora_alpha"], strength)
+        settings["alpha_pattern"] = {name: _times(alpha, strength) for name, alpha in patterns.items()}
+    return settings
+
+
+def _times(alpha: float, strength: float) -> float:
+    """Alpha at a strength; a whole number as such, which is all that some programs read."""
+    scaled = alpha * strength
+    return int(scaled) if scaled == int(scaled) else scaled
 
 
 def _load_script(adapter: Adapter, base: BaseModel) -> str:

@@ -15,8 +15,8 @@ from storage.errors import StudioError
 def model_card(adapter: Adapter, base: BaseModel, config: Mapping[str, Any]) -> str:
     """The README.md of an adapter, with the YAML header that model hubs read.
 
-    `config` is the adapter's own adapter_config.json. What it is stands there: its settings say what was asked
-    for, and an adapter that went on from another one is of that one's kind.
+    `config` is the adapter_config.json that lies beside it, at the strength kept with the adapter. What it is stands
+    there: its settings say what was asked for, and an adapter that went on from another one is of that one's kind.
     """
     licence = base.licence or "unknown"
     header = {
@@ -36,6 +36,7 @@ def model_card(adapter: Adapter, base: BaseModel, config: Mapping[str, Any]) -> 
         f"(licence of the base model: {licence}), "
         f"made with LoRA Tailor: {adapter.parameters:,} values on {', '.join(adapter.target_modules)}.",
         _rank_line(config),
+        *_strength_lines(adapter.strength, config),
         "`load_adapter.py` shows how to use it.",
         "",
         "## Training",
@@ -67,6 +68,21 @@ def _rank_line(config: Mapping[str, Any]) -> str:
         f"Rank {config['r']}, alpha {config['lora_alpha']:g}, so the change is scaled by "
         f"{'alpha / √rank (rsLoRA)' if steady else 'alpha / rank'}.{_listed(others)}"
     )
+
+
+def _strength_lines(strength: float, config: Mapping[str, Any]) -> list[str]:
+    """How strongly it answers, where that is not as it was trained."""
+    if strength == 1:
+        return []
+    if config.get("use_dora"):
+        return [
+            f"In LoRA Tailor it answers at the strength {strength:g}×, which is not in these files: no setting of a "
+            "DoRA adapter weakens the lengths that it has learned. Elsewhere it answers as it was trained (1×)."
+        ]
+    return [
+        f"It answers at the strength {strength:g}×, which was kept with it: alpha is {strength:g} times the one that "
+        "it was trained with, and the weights are as trained."
+    ]
 
 
 def _listed(others: list[str]) -> str:

@@ -58,12 +58,18 @@ def read_changes(folder: Path, modules: Mapping[str, nn.Module], base_name: str)
             f"The adapter in {folder.name} cannot be read: {error}",
             "Train it again, or choose another one.",
         ) from error
+    if not isinstance(config, dict):
+        raise StudioError(
+            f"The adapter in {folder.name} cannot be read: {CONFIG_FILE} holds no settings.",
+            "Train it again, or choose another one.",
+        )
     _check_kind(config, folder)
     _check_fits(tensors, config, modules, base_name)
     found: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         path, _, kind = name.removeprefix("base_model.model.").rpartition(".lora_")
         found.setdefault(path, {})[kind] = tensor
+    _check_whole(found, config, folder)
     return {path: _change(path, parts, config) for path, parts in found.items()}
 
 
@@ -75,6 +81,23 @@ def _change(path: str, parts: Mapping[str, Tensor], config: Mapping[str, Any]) -
     alpha = next(matching, config["lora_alpha"])
     divisor = math.sqrt(len(a)) if config.get("use_rslora") else len(a)
     return Change(a, b, alpha / divisor, None if lengths is None else lengths.float())
+
+
+def _check_whole(found: Mapping[str, Mapping[str, Tensor]], config: Mapping[str, Any], folder: Path) -> None:
+    """Refuse an adapter that lacks one of a module's two matrices, or says nothing of their scale."""
+    halves = (path for path, parts in found.items() if not {"A.weight", "B.weight"} <= parts.keys())
+    alone = next(halves, None)
+    if alone is not None:
+        missing = "B" if "A.weight" in found[alone] else "A"
+        raise StudioError(
+            f"The adapter in {folder.name} is not whole: {WEIGHTS_FILE} has no matrix {missing} for {alone}.",
+            "Copy it again from where it came, or train it again.",
+        )
+    if not isinstance(config.get("lora_alpha"), int | float):
+        raise StudioError(
+            f"The adapter in {folder.name} is not whole: {CONFIG_FILE} has no lora_alpha.",
+            "Copy it again from where it came, or train it again.",
+        )
 
 
 def _check_kind(config: Mapping[str, Any], folder: Path) -> None:

@@ -1,16 +1,19 @@
-"""Answers held to a JSON schema: at every token only those are left that can still become what it allows."""
+"""Answers held to a JSON schema: at every token only those are left that can still become what it allows.
+
+Importing it takes no torch.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from storage.errors import StudioError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # Between the parts of an answer: enough to indent, and not so much that a model goes on with blanks for ever.
 BLANKS = r"[ \n]{0,16}"
@@ -36,28 +39,56 @@ class Grammar:
         """
         import llguidance
 
-        grammar = llguidance.LLMatcher.grammar_from_json_schema(
+        matcher = llguidance.LLMatcher(self._tokenizer, _grammar_of(schema), log_level=0)
+        if matcher.is_error():
+            raise _refused(matcher.get_error())
+        return Held(matcher, self._words)
+
+
+def check(schema: Mapping[str, Any]) -> None:
+    """Refuse a schema that no answer can be held to, before anybody is asked.
+
+    Raises:
+        StudioError: it asks for half a character, is nested too deeply, or is too large.
+    """
+    import llguidance
+
+    if problem := llguidance.LLMatcher.validate_grammar(_grammar_of(schema)):
+        raise _refused(problem)
+
+
+def _grammar_of(schema: Mapping[str, Any]) -> str:
+    import llguidance
+
+    try:
+        grammar: str = llguidance.LLMatcher.grammar_from_json_schema(
             json.dumps(schema), overrides={"whitespace_pattern": BLANKS}
         )
-        matcher = llguidance.LLMatcher(self._tokenizer, grammar, log_level=0)
-        if matcher.is_error():
-            raise StudioError(
-                f"An answer cannot be held to this JSON schema: {matcher.get_error()}",
-                "Change the schema, or leave the constrained side out.",
-            )
-        return Held(matcher, self._words)
+    except ValueError as error:
+        raise _refused(error) from error
+    return grammar
+
+
+def _refused(why: object) -> StudioError:
+    return StudioError(
+        f"An answer cannot be held to this JSON schema: {str(why).rstrip('.')}.",
+        "Change the schema, or leave the constrained side out.",
+    )
 
 
 class Held:
     """One answer that is held to a schema while it grows."""
 
     def __init__(self, matcher: Any, words: int) -> None:
+        import torch
+
         self._matcher = matcher
         self._mask = torch.zeros(1, words, dtype=torch.int32)
 
     def hold(self, logits: Tensor) -> None:
         """Leave only the tokens in `logits` (vocabulary,) that may come next."""
         import llguidance.torch as masks
+        import torch
 
         masks.fill_next_token_bitmask(self._matcher, self._mask)
         allowed = (self._mask[0, :, None] >> torch.arange(32)).bitwise_and_(1).bool().flatten()

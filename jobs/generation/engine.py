@@ -20,13 +20,14 @@ from jobs.generation.base import load_base
 from jobs.generation.chat import ChatFormat
 from jobs.generation.constrained import Grammar, Held, hold_all
 from jobs.generation.fast import FastModel
+from jobs.generation.growing import GrowingText
+from jobs.generation.lean import ReadingStopped
 from jobs.generation.plain import PlainModel
 from jobs.training.lean_model import unsupported
 from storage import files
 from storage.errors import StudioError
 
 SHORT_HASH = 8
-UNFINISHED_CHARACTER = "\ufffd"
 
 
 @dataclass(frozen=True)
@@ -95,22 +96,17 @@ class _Row:
     request: Request
     prompt_ids: list[int]
     most_tokens: int
+    text: GrowingText
     held: Held | None = None
     token_ids: list[int] = field(default_factory=list)
-    shown: str = ""
     finish_reason: str = ""
 
-    def delta(self, chat: ChatFormat) -> Delta:
-        """The text since the last one; bytes of an unfinished character wait for their rest."""
-        text = chat.decode(self.token_ids)
-        if not self.finish_reason:
-            text = text.rstrip(UNFINISHED_CHARACTER)
-        new = text[len(self.shown) :]
-        self.shown += new
+    def delta(self) -> Delta:
+        """What there is since the last one."""
         return Delta(
             self.index,
             self.request.side_label,
-            new,
+            self.text.news(self.token_ids, is_whole=bool(self.finish_reason)),
             len(self.token_ids),
             len(self.prompt_ids),
             bool(self.finish_reason),
@@ -214,6 +210,7 @@ class Engine:
                 request,
                 self._prompt_ids(request.messages),
                 request.max_new_tokens or max_new_tokens,
+                GrowingText(self.chat),
                 None if request.schema is None else self._held(request.schema),
             )
             for i, request in enumerate(requests)
@@ -224,6 +221,9 @@ class Engine:
         longest = max(len(row.prompt_ids) + row.most_tokens for row in rows)
         together = model.most_rows(min(longest, self._context_tokens))
         for first in range(0, len(rows), together):
+            if first and should_stop():
+                yield _stopped(rows[first:])
+                return
             yield from self._answer(model, rows[first : first + together], temperature, seed, should_stop)
 
     def _answer(
@@ -237,15 +237,20 @@ class Engine:
         """The answers of rows that fit into memory together."""
         noise = torch.Generator().manual_seed(seed)
         shares = [row.request.adapters for row in rows]
-        batch = model.begin([row.prompt_ids for row in rows], shares, max(row.most_tokens for row in rows))
+        room = max(row.most_tokens for row in rows)
+        batch = model.begin([row.prompt_ids for row in rows], shares, room, should_stop)
         while True:
-            logits = self._read(batch, len(rows))
+            try:
+                logits = self._read(batch, len(rows))
+            except ReadingStopped:
+                yield _stopped(rows)
+                return
             hold_all([row.held for row in rows], logits)
             chosen = _choose(logits, temperature, noise).tolist()
             stopped = should_stop()
             for row, token_id in zip(rows, chosen, strict=True):
                 self._take(row, token_id, stopped)
-            yield [row.delta(self.chat) for row in rows]
+            yield [row.delta() for row in rows]
             going = [i for i, row in enumerate(rows) if not row.finish_reason]
             if not going:
                 return
@@ -322,6 +327,13 @@ class Engine:
                 f"The prompt has {tokens - 1:,} tokens.",
                 f"Shorten it: this model reads at most {self._context_tokens:,}.",
             )
+
+
+def _stopped(rows: Sequence[_Row]) -> list[Delta]:
+    """The end of rows whose prompts have not all been read."""
+    for row in rows:
+        row.finish_reason = "stopped"
+    return [row.delta() for row in rows]
 
 
 def _plain_because(base: Any, precision: str, context_tokens: int) -> str | None:

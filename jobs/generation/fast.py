@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -49,7 +49,14 @@ class FastModel:
         )
 
     def put(self, name: str, changes: Mapping[str, Change]) -> None:
-        """Lay an adapter into columns that are free."""
+        """Lay an adapter into columns that are free, or nothing of it where there is no room."""
+        try:
+            self._put(name, changes)
+        except BaseException:
+            self.remove(name)
+            raise
+
+    def _put(self, name: str, changes: Mapping[str, Change]) -> None:
         by_module: dict[str, dict[int, Change]] = {}
         for path, change in changes.items():
             match = _LAYER.match(path)
@@ -79,10 +86,16 @@ class FastModel:
         for kind, columns in self._columns.pop(name, {}).items():
             self._linears[kind].erase(columns)
 
-    def begin(self, prompts: Sequence[Sequence[int]], shares: Sequence[Shares], room: int) -> LeanRows:
+    def begin(
+        self,
+        prompts: Sequence[Sequence[int]],
+        shares: Sequence[Shares],
+        room: int,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> LeanRows:
         """A batch of rows to answer; `room` is the most tokens that an answer can get."""
         memory = self._room_for(len(prompts), max(len(prompt) for prompt in prompts) + room)
-        return LeanRows(self.reader, prompts, self.gains(shares), memory, self._step(memory))
+        return LeanRows(self.reader, prompts, self.gains(shares), memory, self._step(memory), should_stop)
 
     def most_rows(self, tokens: int) -> int:
         """How many rows of `tokens` tokens may be remembered at once."""
@@ -117,14 +130,16 @@ class FastModel:
 
     def _room_for(self, rows: int, tokens: int) -> Memory:
         """The memory of the batch before, where it is large enough: what was recorded for it still holds."""
-        memory = self._memory
-        if memory is None or memory.slots <= rows or memory.room < tokens:
-            self._memory = None  # first, so that both are never held
-            model = self.reader.model
-            # One more for rows that fill up a recording.
-            memory = Memory.of(model.layers.sizes, model.count, rows + 1, tokens, model.embeddings)
-            self._memory = memory
-        return memory
+        before = self._memory
+        if before is not None and before.slots > rows and before.room >= tokens:
+            return before
+        # Forgotten first, with the steps that were made for it, so that both are never held.
+        before = self._memory = None
+        self._step = step_of(self.reader)
+        model = self.reader.model
+        # One more for rows that fill up a recording.
+        self._memory = Memory.of(model.layers.sizes, model.count, rows + 1, tokens, model.embeddings)
+        return self._memory
 
     def _free(self, kind: str, rank: int) -> slice:
         """The first free columns, made where there are none."""

@@ -28,6 +28,10 @@ Gains = Sequence[Tensor] | None
 Step = Callable[[Tensor, Tensor, Tensor, Gains], Tensor]
 
 
+class ReadingStopped(Exception):
+    """Nobody waits any longer for what is being read."""
+
+
 class LeanReader:
     """A `LeanModel` that reads texts without learning from them; the model may be in the midst of a training."""
 
@@ -51,15 +55,21 @@ class LeanReader:
         gains: Gains,
         memory: Memory | None = None,
         slots: Sequence[int] = (),
+        should_stop: Callable[[], bool] = lambda: False,
     ) -> Iterator[tuple[int, Tensor]]:
         """(index, hidden values (tokens, hidden) behind the last norm) of every text, some texts at a time.
 
         Args:
             gains: a row for each text.
             memory: where keys and values are kept, in the texts' `slots`.
+
+        Raises:
+            ReadingStopped: `should_stop` said so before all were read.
         """
         most = READ_TOKENS_GPU if self.device.type == "cuda" else READ_TOKENS_CPU
-        for group in _groups([len(text) for text in texts], most):
+        for number, group in enumerate(_groups([len(text) for text in texts], most)):
+            if number and should_stop():
+                raise ReadingStopped
             lengths = [len(texts[i]) for i in group]
             flat = torch.tensor([token for i in group for token in texts[i]], device=self.device)
             places = torch.cat([torch.arange(length) for length in lengths]).to(self.device)
@@ -117,9 +127,11 @@ class LeanRows:
         gains: Gains,
         memory: Memory,
         step: Step | None = None,
+        should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
         """`memory` has a slot for each of `prompts` and room for its answer."""
         self._reader, self._prompts, self._memory = reader, prompts, memory
+        self._should_stop = should_stop
         self._gains = gains
         self._step = step or (
             lambda tokens, slots, lengths, gains: reader.step(tokens, memory, slots, lengths, gains)
@@ -130,11 +142,16 @@ class LeanRows:
         self._tokens: Tensor | None = None
 
     def read(self) -> Tensor:
-        """Logits (rows, vocabulary) in fp32 behind the prompts, or behind the tokens given last."""
+        """Logits (rows, vocabulary) in fp32 behind the prompts, or behind the tokens given last.
+
+        Raises:
+            ReadingStopped: it was stopped between the prompts.
+        """
         if self._tokens is None:
             slots = range(len(self._prompts))
             last: list[Tensor] = [self._lengths] * len(self._prompts)
-            for i, hidden in self._reader.read(self._prompts, self._gains, self._memory, slots):
+            read = self._reader.read(self._prompts, self._gains, self._memory, slots, self._should_stop)
+            for i, hidden in read:
                 last[i] = hidden[-1]
             return self._reader.logits(torch.stack(last))
         logits = self._step(self._tokens, self._slots, self._lengths, self._gains)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -29,7 +29,14 @@ class PlainModel:
         return {name.replace(".base_layer", ""): module for name, module in self.base.named_modules()}
 
     def put(self, name: str, changes: Mapping[str, Change]) -> None:
-        """Put an adapter beside the layers that it changes."""
+        """Put an adapter beside the layers that it changes, or nothing of it where there is no room."""
+        try:
+            self._put(name, changes)
+        except BaseException:
+            self.remove(name)
+            raise
+
+    def _put(self, name: str, changes: Mapping[str, Change]) -> None:
         for path, change in changes.items():
             if path not in self._mixed:
                 self._mixed[path] = MixedLinear(self.base.get_submodule(path), self._mix)
@@ -48,9 +55,15 @@ class PlainModel:
                 del self._mixed[path]
         self._forget_places()
 
-    def begin(self, prompts: Sequence[Sequence[int]], shares: Sequence[Shares], room: int) -> PlainBatch:
+    def begin(
+        self,
+        prompts: Sequence[Sequence[int]],
+        shares: Sequence[Shares],
+        room: int,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> PlainBatch:
         """A batch of rows to answer; `room` is the most tokens that an answer can get."""
-        del room  # transformers' cache grows
+        del room, should_stop  # transformers' cache grows, and all prompts are read at once
         return PlainBatch(self, prompts, shares)
 
     def most_rows(self, tokens: int) -> int:

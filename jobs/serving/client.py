@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, cast
-from urllib.parse import quote
 
 from jobs import gpu
 from jobs.base_models import catalogue
@@ -37,7 +36,6 @@ __all__ = [
     "ensure_running",
     "likelihoods",
     "status",
-    "stop_generation",
     "stream",
 ]
 
@@ -196,15 +194,6 @@ def _snapshots(request: GenerationRequest) -> Snapshots:
         yield item if isinstance(item, Waiting) else latest
     if not latest or not all(answer["done"] for answer in latest):
         raise gone()
-
-
-def stop_generation(asker: str | None = None) -> bool:
-    """End the answer that is being written, or only one of `asker`, within a token; says whether there was one."""
-    server = address.read()
-    if server is None:
-        return False
-    path = "/stop" if asker is None else f"/stop?asker={quote(asker, safe='')}"
-    return bool(call(server, "POST", path)["stopped"])
 
 
 def status() -> ServerStatus | None:

@@ -146,7 +146,7 @@ class SideRequest:
 
     `adapters` are the names of the weights on the base model with their strengths: none for the base model alone,
     several for a blend. With `schema` the answer is held to that JSON schema. `max_new_tokens` goes before the
-    batch's.
+    batch's. `examples` is how many training examples stand before the question, None where none were to.
     """
 
     side: str
@@ -155,6 +155,7 @@ class SideRequest:
     adapters: dict[str, float] = field(default_factory=dict)
     schema: dict[str, Any] | None = None
     max_new_tokens: int | None = None
+    examples: int | None = None
 
 
 @dataclass(frozen=True)

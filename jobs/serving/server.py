@@ -129,19 +129,6 @@ class ModelServer:
         else:
             question.over.set_exception(problem)
 
-    def stop(self, asker: str | None = None) -> bool:
-        """End the answer that a person gets now, or only one of `asker`, within a token; others get their turn."""
-        running = [
-            question
-            for question in self._open
-            if question.started
-            and not question.request.background
-            and (asker is None or question.request.asker == asker)
-        ]
-        for question in running:
-            question.stop.set()
-        return bool(running)
-
     async def free(self) -> None:
         """Give the device back within a token; whoever is being answered or waits is told why."""
         for question in self._open:
@@ -177,10 +164,6 @@ def build(server: ModelServer, own: Address, end: asyncio.Event) -> FastAPI:
     @app.post("/likelihoods")
     async def likelihoods(request: LikelihoodRequest) -> StreamingResponse:
         return StreamingResponse(server.stream(request), media_type="application/x-ndjson")
-
-    @app.post("/stop")
-    async def stop(asker: str | None = None) -> dict[str, bool]:
-        return {"stopped": server.stop(asker)}
 
     @app.post("/free")
     async def free() -> dict[str, bool]:

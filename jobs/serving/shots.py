@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from jobs.datasets import rows
 from jobs.datasets.row_view import RowView
-from jobs.serving.context import Messages, fits
+from jobs.serving.context import ROOM_FOR_AN_ANSWER, Messages, fits
 from jobs.serving.similar import Similar
 
 SHOTS = 3
@@ -41,14 +41,16 @@ def similar_shots(
     return _turns([row for row in found if row is not None][:count][::-1])
 
 
-def with_shots(messages: Messages, examples: list[Messages], base_model_id: str) -> tuple[Messages, int]:
-    """The conversation behind as many examples as the model can read, and how many those are."""
+def with_shots(
+    messages: Messages, examples: list[Messages], base_model_id: str, room: int = ROOM_FOR_AN_ANSWER
+) -> tuple[Messages, int]:
+    """The conversation behind as many examples as leave the model room for an answer, and how many those are."""
     start = 1 if messages and messages[0]["role"] == "system" else 0
     for left_out in range(len(examples)):
         # The first ones leave: the last ones are the most similar.
         shown = [turn for example in examples[left_out:] for turn in example]
         asked = messages[:start] + shown + messages[start:]
-        if fits(base_model_id, asked):
+        if fits(base_model_id, asked, room):
             return asked, len(examples) - left_out
     return messages, 0
 

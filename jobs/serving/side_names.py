@@ -18,6 +18,8 @@ BASE, INSTRUCTION, FEW_SHOT, SIMILAR, CONSTRAINED, ADAPTED = NAMED_SIDES = (
 )
 # The base model's own weights answer for these.
 PROMPTED_SIDES = (INSTRUCTION, FEW_SHOT, SIMILAR, CONSTRAINED)
+# They are shown training examples before the question.
+SHOWN_SIDES = (FEW_SHOT, SIMILAR)
 MOST_SIDES = 6
 MOST_BLENDED = 4
 # An adapter, or "@" one of the looks saved of its run, "*" how strongly: "k3fa-1@120*0.7".

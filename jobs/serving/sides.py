@@ -11,7 +11,7 @@ from jobs.datasets import rows
 from jobs.datasets.row_view import RowView
 from jobs.evaluation import plan, schemas
 from jobs.serving import side_names
-from jobs.serving.context import Messages
+from jobs.serving.context import ROOM_FOR_AN_ANSWER, Messages
 from jobs.serving.loadable import look_of
 from jobs.serving.schema import SideRequest, check_whole
 from jobs.serving.settled import Settled
@@ -102,15 +102,17 @@ def requests_for(
     strength: float = 1.0,
     exclude_row: int | None = None,
     settled: Settled | None = None,
+    room: int = ROOM_FOR_AN_ANSWER,
 ) -> list[SideRequest]:
     """One request for each side, in the order of `sides`.
 
     `strength` is that of "adapted"; other adapters answer as strongly as is kept with them. Examples come from
-    what the adapter was trained on, and never from the row `exclude_row`. What is `settled` stays as it was then.
+    what the adapter was trained on, never from the row `exclude_row`, and as many as leave `room` for an answer of so
+    many tokens. What is `settled` stays as it was then.
     Raises: StudioError when a side needs an adapter that is not given or an example that is not there, or is one
     made for another base model.
     """
-    asked = _Asked(adapter, base_model_id, messages, strength, exclude_row, settled or Settled())
+    asked = _Asked(adapter, base_model_id, messages, strength, exclude_row, settled or Settled(), room)
     return [asked.by(side) for side in sides]
 
 
@@ -125,6 +127,13 @@ def name_of(adapter: Adapter) -> str:
     return f"{adapter.name} (…{end})" if end != adapter.id else f"{adapter.name} ({end})"
 
 
+def shown_label(side: str, fewest: int, most: int) -> str:
+    """What the base model is called that is shown so many examples, or at most so many where not all fit."""
+    kind = "similar example" if side == SIMILAR else "example"
+    up_to = "" if fewest == most else "up to "
+    return f"Base model + {up_to}{most} {kind}{'' if most == 1 else 's'}"
+
+
 def offered(adapter: Adapter) -> list[tuple[str, str]]:
     """The sides that can answer beside this adapter, as (label, side): those that make sense, the nearest first."""
     found = [("Base model", BASE), (name_of(adapter), ADAPTED)]
@@ -132,8 +141,8 @@ def offered(adapter: Adapter) -> list[tuple[str, str]]:
         schema = schemas.of(adapter.dataset_id)
         found += [
             ("Base model + instruction", INSTRUCTION),
-            (f"Base model + {SHOTS} examples", FEW_SHOT),
-            (f"Base model + {SHOTS} similar examples", SIMILAR),
+            (shown_label(FEW_SHOT, SHOTS, SHOTS), FEW_SHOT),
+            (shown_label(SIMILAR, SHOTS, SHOTS), SIMILAR),
         ]
         if schema is not None:
             found.append(("Base model held to JSON", CONSTRAINED))
@@ -153,6 +162,7 @@ class _Asked:
     strength: float
     exclude_row: int | None
     settled: Settled
+    room: int
 
     def by(self, side: str) -> SideRequest:
         """The request to one side."""
@@ -192,9 +202,8 @@ class _Asked:
             examples = similar_shots(dataset_id, self.messages[-1]["content"], SHOTS, self.exclude_row)
         else:
             examples = shots(dataset_id, exclude_row=self.exclude_row)
-        asked, shown = with_shots(self.messages, examples, self.base_model_id)
-        kind = "similar examples" if side == SIMILAR else "examples"
-        return SideRequest(side, f"Base model + {shown} {kind}", asked)
+        asked, shown = with_shots(self.messages, examples, self.base_model_id, self.room)
+        return SideRequest(side, shown_label(side, shown, shown), asked, examples=shown)
 
     def _adapted(self, side: str, parts: Sequence[tuple[Part, Adapter]]) -> SideRequest:
         """The base model with the weights of these adapters."""

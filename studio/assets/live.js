@@ -1,6 +1,7 @@
 // The live picture of one run: asks for the news once a second, says them, and extends the chart in place,
 // so zoom and hover survive. Words come from the page's own table (data-words); numbers arrive as in charts.points_json.
 // Nothing but the chart waits for Plotly (4.5 MB): the points are kept, and drawn from the first when it is there.
+// The first chart asks for it, so that a page without one never reads it.
 (() => {
   const SMOOTH = 0.75, MOST = 5000, ENDED_MS = 4000, OPEN = ["queued", "running", "stopping"];
   const css = (name) => getComputedStyle(document.querySelector(".gradio-container") || document.body).getPropertyValue(name).trim();
@@ -13,6 +14,10 @@
     return `${(seconds / 3600).toFixed(1)} hours`;
   };
   const bytes = (n) => n >= 1e9 ? `${(n / 1e9).toFixed(1)} GB` : n >= 1e6 ? `${Math.round(n / 1e6)} MB` : `${Math.round(n / 1e3)} kB`;
+
+  const PLOTLY = "/vendor/plotly.min.js";
+  const plotly = () => document.querySelector(`script[src='${PLOTLY}']`) ??
+    document.head.appendChild(Object.assign(document.createElement("script"), { src: PLOTLY }));
 
   const follow = (root) => {
     const run = root.dataset.run, words = JSON.parse(root.dataset.words);
@@ -137,7 +142,7 @@
       setTimeout(tick, !open ? ENDED_MS : document.hidden ? 2000 : 1000);
     };
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { if (drawn) draw(); });
-    document.querySelector("script[src='/vendor/plotly.min.js']")?.addEventListener("load", () => { if (!drawn && root.isConnected) draw(); });
+    if (!window.Plotly) plotly().addEventListener("load", () => { if (!drawn && root.isConnected) draw(); });
     tick();
   };
 

@@ -8,10 +8,10 @@
     timer = setTimeout(() => document.querySelector("#dial-turned")?.click(), PATIENCE);
   };
   document.addEventListener("change", (event) => {
-    if (event.target.closest?.("#strength, #blend-strength")) turned();
+    if (event.target.closest?.("#strength, .blend-strength")) turned();
   }, true);
   document.addEventListener("click", (event) => {
-    if (event.target.closest?.("#strength button, #blend-strength button")) turned();
+    if (event.target.closest?.("#strength button, .blend-strength button")) turned();
   }, true);
   document.addEventListener("keydown", (event) => {
     if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;

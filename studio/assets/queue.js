@@ -16,22 +16,18 @@
     return response;
   };
 
-  // The lines of one stream of the server, until it says that it ends.
+  // The lines of one stream of the server, to its end.
   async function* linesOf(response) {
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     let text = "";
-    try {
-      for (;;) {
-        const { value, done } = await reader.read();
-        if (done) break;
-        const lines = (text + value).split("\n\n");
-        text = lines.pop();
-        yield* lines;
-      }
-      if (text) yield text;
-    } finally {
-      reader.cancel().catch(() => {});
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) break;
+      const lines = (text + value).split("\n\n");
+      text = lines.pop();
+      yield* lines;
     }
+    if (text) yield text;
   }
   const messageOf = (line) => line.startsWith("data:") ? JSON.parse(line.slice(5)) : {};
 
@@ -47,7 +43,8 @@
             let end = null;
             for await (const line of linesOf(response)) {
               const message = messageOf(line);
-              if (message.msg === "close_stream") { end = line; break; }
+              // Read on to the server's own end: one that is cut off forgets what is due.
+              if (message.msg === "close_stream") { end = line; continue; }
               if (message.msg === "process_completed" && !due.delete(message.event_id)) early.add(message.event_id);
               passed.enqueue(bytes.encode(line + "\n\n"));
             }

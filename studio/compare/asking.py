@@ -23,6 +23,7 @@ from studio import forms
 from studio.compare import columns
 from studio.compare.material import rows_of, rules_of
 from studio.compare.scene import Scene, Turn, conversation
+from studio.compare.strength import MOST_OTHERS
 
 FIELDS = ("temperature", "max_new_tokens", "seed", "system")
 MOST_COLUMNS = 4
@@ -45,15 +46,17 @@ class How:
     marks: str
     chosen: Sequence[str]
     strength: float
-    blend_with: str
-    blend_strength: float
+    blend_with: Sequence[str]
+    blend_strengths: Sequence[float]
     fields: Sequence[str]
     asker: str = ""
 
     @classmethod
     def of(cls, values: Sequence[Any], request: gr.Request) -> How:
         """The components' values, in the order of `Playground.how`."""
-        return cls(*values[:5], fields=values[5:], asker=request.session_hash or "")
+        marks, chosen, strength, blend_with, *rest = values
+        others, fields = rest[:MOST_OTHERS], rest[MOST_OTHERS:]
+        return cls(marks, chosen, strength, blend_with or [], others, fields, request.session_hash or "")
 
     def settings(self, adapter: Adapter) -> CompareSettings:
         """As settings of a comparison.
@@ -62,8 +65,8 @@ class How:
         """
         chosen = list(self.chosen)
         if self.blend_with:
-            own = f"{adapter.id}*{self.strength:g}"
-            chosen.append(f"{own}+{self.blend_with}*{self.blend_strength:g}")
+            parts = zip((adapter.id, *self.blend_with), (self.strength, *self.blend_strengths), strict=False)
+            chosen.append("+".join(f"{one}*{strength:g}" for one, strength in parts))
         if not chosen:
             raise StudioError("Nobody is chosen to answer.", "Choose two to four under “Who answers”.")
         if len(chosen) > MOST_COLUMNS:

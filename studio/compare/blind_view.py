@@ -52,20 +52,40 @@ def waiting(words: str) -> str:
 def standing(found: Standing, contest: Contest, labels: Mapping[str, str], links: str) -> str:
     """The share of the second side with its interval on a line whose middle is even, and in words."""
     said = html.escape(found.sentence(labels, contest))
-    if found.share is None:
-        return f'<div class="standing"><p class="quiet">{said}</p>{links}</div>'
-    low, high, value = (100 * number for number in (found.share.low, found.share.high, found.share.value))
+    if not found.counts.total:
+        return f'<div class="standing"><p class="quiet">{said}</p>{_others(found)}{links}</div>'
     left, right = (html.escape(name) for name in names(contest, labels))
+    counts = f"{left}: {found.counts.first} · {right}: {found.counts.second} · ties: {found.counts.ties}."
     return (
-        '<div class="standing"><h3>So far</h3>'
+        f'<div class="standing"><h3>So far</h3>{_line(found, left, right)}'
+        f'<p role="status">{said}</p><p class="quiet">{counts} '
+        "Ties decide nothing and are left out of the share. The interval holds however often you look: stop "
+        f"when you like.</p>{_others(found)}{links}</div>"
+    )
+
+
+def _line(found: Standing, left: str, right: str) -> str:
+    """The share and its interval between both sides; nothing while there are only ties."""
+    if found.share is None:
+        return ""
+    low, high, value = (100 * number for number in (found.share.low, found.share.high, found.share.value))
+    return (
         f'<div class="duel" aria-hidden="true"><span>{left}</span><div class="line">'
         f'<i class="even" style="left:{100 * EVEN:.0f}%"></i>'
         f'<i class="band" style="left:{low:.1f}%;width:{high - low:.1f}%"></i>'
         f'<i class="point" style="left:{value:.1f}%"></i></div><span>{right}</span></div>'
-        f'<p role="status">{said}</p>'
-        f'<p class="quiet">{left}: {found.counts.first} · {right}: {found.counts.second} · ties: '
-        f"{found.counts.ties}, counted half for each. The interval is for the votes so far: decide beforehand how "
-        f"many you give.</p>{links}</div>"
+    )
+
+
+def _others(found: Standing) -> str:
+    """How many votes on the same sides are not counted here, and why."""
+    if not found.others:
+        return ""
+    one = found.others == 1
+    return (
+        f'<p class="quiet">{found.others:,} more vote{" is" if one else "s are"} not counted here: '
+        f"{'it was' if one else 'they were'} given at another strength, temperature, longest answer or "
+        "instruction. They are in the files below.</p>"
     )
 
 

@@ -13,8 +13,20 @@ Card = Mapping[str, Any]
 # Up to so many sides stand in the first table; of more, the best way of prompting stands for the others.
 MOST_SIDES = 3
 NEEDLE = {"hardly": "good", "some": "tight", "strong": "wrong"}
+# What could not be asked has no label of its own on a card.
+NOT_ASKED = {
+    "instruction": "Base + instruction",
+    "few_shot": "Base + examples",
+    "similar": "Base + similar examples",
+    "constrained": "Base held to JSON",
+}
+AMONG_ALL = (
+    "Of many rows one changes by chance: whether one may be chance is judged among all rows of the table "
+    "(Holm's correction)."
+)
 # How the adapter stands against a way of prompting; a lead that chance explains is not a draw, unless it is small.
 STANDINGS = {"ahead": "better", "behind": "worse", "alike": "as good", "unclear": "cannot tell"}
+WORKING = ("works", "prompting_does_as_well")
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -27,7 +39,17 @@ def verdict(card: Card) -> str:
     look = {"works": "yes", "prompting_does_as_well": "yes", "worse": "wrong"}.get(
         found["code"], "plain-words"
     )
-    return f'<strong class="{look}">{html.escape(short)}</strong>{html.escape(sentence[len(short) :])}'
+    said = html.escape(sentence[len(short) :] + _harm(card)).replace(" %", "\u00a0%")
+    return f'<strong class="{look}">{html.escape(short)}</strong>{said}'
+
+
+def _harm(card: Card) -> str:
+    """What an adapter that works does beside its task, where that is much."""
+    effects = card.get("side_effects") or {}
+    if card["verdict"]["code"] not in WORKING or effects.get("code") != "strong":
+        return ""
+    changed = f"{effects['prompts'] - effects['unchanged']} of {effects['prompts']}"
+    return f" Beside its task it changed strongly: {changed} other questions are answered differently."
 
 
 def counting(rules: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -49,9 +71,8 @@ def first_sides(card: Card) -> list[Mapping[str, Any]]:
     sides = list(card["sides"])
     if len(sides) <= MOST_SIDES:
         return sides
-    sentence = (card.get("verdict") or {}).get("sentence", "")
-    named = {side for side, (words_of_it, _) in PROMPTING.items() if words_of_it in sentence}
-    kept = {"base", "adapted", *(named or {rival(card)})}
+    named = (card.get("verdict") or {}).get("speaks_of")
+    kept = {"base", "adapted", *(named or [rival(card)])}
     return [side for side in sides if side["side"] in kept]
 
 
@@ -66,14 +87,51 @@ def scorecard(card: Card) -> str:
         rows = [_measure(measure, sides) for measure in card.get("measures") or ()]
     changes = any(row[-1] != tables.NOTHING for row in rows)
     # A narrow page leaves this column away.
-    headings += ['<span class="change">adapter against base</span>'] if changes else []
+    against = words.hover("adapter against base", AMONG_ALL)
+    headings += [f'<span class="change">{against}</span>'] if changes else []
     rows = [[*row[:-1], f'<span class="change">{row[-1]}</span>'] if changes else row[:-1] for row in rows]
     empty = [tables.NOTHING] * (len(sides) - 1)
     last = ['<span class="change"></span>'] if changes else []
     if effects := card.get("side_effects"):
-        rows.append(["other questions left as they were", *empty, _left(effects), *last])
+        rows.append(["other questions answered differently", *empty, _left(effects), *last])
     rows.append(["tokens to read for each call", *(f"{s['prompt_tokens_mean']:,.0f}" for s in sides), *last])
     return tables.table("Scorecard", headings, rows)
+
+
+def limits(card: Card) -> str:
+    """What the numbers do not hold, in a line: rows that were left out, answers that were cut; "" for nothing."""
+    said = []
+    left_out = card.get("left_out") or {}
+    if isinstance(left_out, Mapping):  # older cards have a list without reasons
+        why = {
+            "learned": "that the adapter was trained on",
+            "too_long": "too long for the base model to read",
+        }
+        found = [
+            f"{words.many(len(left_out[one]), 'held-out example')} {why[one]}"
+            for one in why
+            if left_out.get(one)
+        ]
+        said += [f"Left out: {' and '.join(found)}."] if found else []
+    cut = [f"{name_of(side)} {side['cut']}" for side in card["sides"] if side.get("cut")]
+    if cut:
+        said.append(
+            f"Answers cut off because they became too long, of {card['rows']} each: {', '.join(cut)}."
+        )
+    for side in card["sides"]:
+        fewest, most = side.get("examples") or (0, 0)
+        if fewest < most:
+            said.append(f"{name_of(side)}: from {fewest} to {most}, as many as fitted before each question.")
+    return f'<p class="quiet limits">{html.escape(" ".join(said))}</p>' if said else ""
+
+
+def not_asked(card: Card) -> str:
+    """The ways of asking that could not be asked, and why; "" where all could."""
+    found = [(NOT_ASKED.get(one["side"], one["side"]), one["why"]) for one in card.get("not_asked") or ()]
+    said = "".join(
+        f"<li><b>{html.escape(name)}</b> was not asked. {html.escape(why)}</li>" for name, why in found
+    )
+    return f'<ul class="quiet">{said}</ul>' if said else ""
 
 
 def every_side(card: Card) -> str:
@@ -126,7 +184,7 @@ def measures(card: Card) -> str:
         for measure in found
         if measure.get("note")
     )
-    headings = ["measure", *map(heading, sides), "adapter against base"]
+    headings = ["measure", *map(heading, sides), words.hover("adapter against base", AMONG_ALL)]
     return tables.table("Other measures", headings, rows) + (
         f'<ul class="quiet">{notes}</ul>' if notes else ""
     )
@@ -225,7 +283,7 @@ def _span(found: Mapping[str, float], unit: str) -> str:
 
 def _left(effects: Mapping[str, Any]) -> str:
     pill = f'<span class="pill {NEEDLE.get(effects["code"], "")}">{html.escape(effects["words"])}</span>'
-    return f"{effects['unchanged']} of {effects['prompts']} {pill}"
+    return f"{effects['prompts'] - effects['unchanged']} of {effects['prompts']} {pill}"
 
 
 def _more(tokens: float) -> str:

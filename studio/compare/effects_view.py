@@ -21,9 +21,16 @@ def side_effects(found: Effects) -> str:
     """The needle, the sentence under it, the numbers, and the answers in a fold."""
     return (
         f'{needle(found)}<p class="needle-said">{html.escape(found["sentence"])}</p>{tables.facts(_facts(found))}'
-        f"{_changed('Answers that changed', found.get('examples') or ())}{_own(found.get('own') or {})}"
+        f"{_changed(_some_of(found), found.get('examples') or ())}{_own(found.get('own') or {})}"
         f"{_copied(found.get('copied') or {})}"
     )
+
+
+def _some_of(found: Effects) -> str:
+    """What the shown answers are some of."""
+    changed = found["prompts"] - found["unchanged"]
+    shown = len(found.get("examples") or ())
+    return "Answers that changed" if shown >= changed else f"Of {changed} answers that changed, shown here"
 
 
 def needle(found: Effects) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
 from jobs import gpu
+from jobs.export.adapter import packed_strength
 from jobs.serving import sides, waiting
 from jobs.serving.schema import CompareSettings
 from storage import adapters
@@ -59,15 +61,13 @@ class Playground:
     @property
     def how(self) -> list[Any]:
         """What `asking.How.of` reads."""
-        dial = self.dial
-        picked = [self.marks, self.chosen, dial.strength, dial.blend_with, dial.blend_strength]
-        return [*picked, *self.fields.values()]
+        return [self.marks, self.chosen, *self.dial.set_to, *self.fields.values()]
 
     @property
     def outputs(self) -> list[Any]:
         """What `choose` fills."""
         fresh = [self.scene, self.answers, self.held_out, self.position, self.after, self.stop]
-        shown = [self.chosen, self.goes_on, self.back, self.forth, self.download, *self.dial.chosen]
+        shown = [self.chosen, self.goes_on, self.back, self.forth, self.download, *self.dial.outputs]
         return [*fresh, *shown, self.busy, self.timer]
 
 
@@ -176,7 +176,7 @@ def _wire_asking(adapter: gr.Dropdown, card: Playground) -> None:
     seeded = {"inputs": [card.fields["seed"], card.fields["temperature"]], "outputs": card.fields["seed"]}
     card.again.click(shown(new_seed), **seeded, **QUIET).success(**again).success(**ends)
     card.dial.turned.click(**turned).success(**ends)
-    card.dial.blend_with.input(**turned).success(**ends)
+    card.dial.blended.success(**turned).success(**ends)
     stopped = card.stop.click(
         shown(asking.stop),
         [adapter, card.scene, card.marks],
@@ -198,6 +198,7 @@ def _wire_the_rest(adapter: gr.Dropdown, card: Playground) -> None:
         [card.scene, card.answers, card.held_out, card.position, card.after, card.stop, card.prompt],
         **QUIET,
     ).success(fn=None, js=layout.focus("#prompt textarea"), **QUIET)
+    card.dial.kept.success(shown(lambda id: _download(adapters.get(id))), adapter, card.download, **QUIET)
     adapter.input(shown(leave), None, None, **QUIET)
 
 
@@ -205,7 +206,7 @@ def choose(adapter_id: str | None) -> tuple[Any, ...]:
     """All that belongs to one adapter: values of `Playground.outputs`."""
     fresh = (Scene(), "", "", None, gr.Row(visible=False), gr.update(interactive=False))
     if adapter_id is None:
-        return (*fresh, *(gr.skip(),) * 10, *busy())
+        return (*fresh, *(gr.skip(),) * (10 + strength.MOST_OTHERS), *busy())
     adapter = adapters.get(adapter_id)
     rows = rows_of(adapter)
     offered = [(columns.HEADINGS.get(side, label), side) for label, side in sides.offered(adapter)]
@@ -225,6 +226,10 @@ def choose(adapter_id: str | None) -> tuple[Any, ...]:
 
 def _download(adapter: Adapter) -> str:
     size = words.size(adapter.size_bytes)
+    if adapter.strength != 1:
+        with suppress(StudioError, OSError):  # without its files nothing is downloaded, which is said then
+            strength = packed_strength(adapter)
+            size += ", as trained" if strength == 1 else f", at {strength:g}×"
     address = f"/download/adapter/{adapter.id}"
     return f'<a class="button plain-button" href="{address}" download>Download adapter ({size})</a>'
 

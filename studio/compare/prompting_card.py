@@ -77,13 +77,15 @@ def drawn(now: Seen | None) -> tuple[Any, ...]:
     if now is None:
         return gr.skip(), "", "", gr.skip(), ""
     card = now.card
-    found = ""
+    found = EXPLAINED
     if card is not None and (table := card_view.prompting(card)):
         every = f"<summary>Every way of asking, rule by rule</summary>{card_view.every_side(card)}"
-        found = f"{EXPLAINED}{table}<details>{every}</details>"
+        found += f"{table}<details>{every}</details>"
+    if card is not None:
+        found += card_view.not_asked(card)
     return (
         gr.Accordion(label=_summary(now)),
-        found or EXPLAINED,
+        found,
         instruction_of(now.dataset_id),
         gr.Button(visible=plans.get(now.dataset_id).instruction is not None),
         "",

@@ -18,7 +18,7 @@ def row_html(card: Card, rule: str, side: str, place: int) -> str:
     rules = {str(one["name"]): one for one in card.get("rules") or ()}
     found = rows(card, rule, side)
     said = str(rules[rule]["words"]) if rule in rules else ""
-    head = f"<h3>{html.escape(f'“{said}”: rows that fail')}</h3>" if said else ""
+    head = f"<h3>Rows that fail: {html.escape(said)}</h3>" if said else ""
     choice = _sides(card, rules[rule], side) if rule in rules else ""
     close = tables.button("Close", "the rows that fail", "word-button", do="close") if said else ""
     if not found:

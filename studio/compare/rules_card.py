@@ -96,7 +96,7 @@ def read(now: Seen, sent: Mapping[str, Any]) -> str:
 def editing(now: Seen, name: str) -> str:
     """The form with an existing rule in it."""
     rule = _rule(now, name)
-    return rules_view.form(ALL_KINDS[rule.kind], rule.parameters, name)
+    return rules_view.form(ALL_KINDS[rule.kind], rule.parameters, name, rule.words)
 
 
 def changed(now: Seen, sent: Mapping[str, Any]) -> Seen:

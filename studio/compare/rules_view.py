@@ -98,16 +98,17 @@ def _edits(rule: RuleEntry) -> str:
     return edit + tables.button(gone, said, "small-button", do="remove", rule=rule["name"])
 
 
-def form(kind: Kind, values: Mapping[str, Any], editing: str | None) -> str:
-    """The fields of a kind of rule, filled in; `editing` is the name of the rule that they belong to."""
+def form(kind: Kind, values: Mapping[str, Any], editing: str | None, said: str = "") -> str:
+    """The fields of a kind of rule, filled in; `editing` names the rule that they belong to, `said` are its words."""
     fields = "".join(_field(field, values.get(field.name, field.default)) for field in kind.parameters)
     sends: dict[str, Any] = {"do": "save", "kind": kind.name}
     if editing is not None:
         sends["rule"] = editing
     save = tables.button("Save this rule" if editing else "Add this rule", "", "small-button strong", **sends)
+    head = f"<h3>Edit: {html.escape(said)}</h3>" if editing else ""
     cancel = tables.button("Cancel", "the rule", "word-button", do="cancel") if editing else ""
     return (
-        f'<div class="rule-form"><p class="quiet">{html.escape(kind.help)}</p>{fields}'
+        f'<div class="rule-form">{head}<p class="quiet">{html.escape(kind.help)}</p>{fields}'
         f'<p class="does">{save}{cancel}</p></div>'
     )
 

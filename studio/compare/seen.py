@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,15 +17,22 @@ from studio.charts import OPEN
 
 @dataclass(frozen=True)
 class Seen:
-    """`card` is the stored one, or, with `is_partial`, what the job that runs has counted so far."""
+    """`card` is the stored one, or, with `is_partial`, what the job that runs has counted so far.
+
+    `outdated_by` is what has changed since its answers were given; a card of an earlier version of the studio is none,
+    and `is_of_before` says that there is one. `job` makes the next card, or made the last one; so many more are
+    `waiting` behind it.
+    """
 
     adapter: Adapter
     dataset_id: str
     dataset: Dataset | None
     card: Mapping[str, Any] | None
     is_partial: bool
-    is_fresh: bool
+    outdated_by: Sequence[str]
     job: Job | None
+    waiting: int = 0
+    is_of_before: bool = False
 
     @property
     def is_running(self) -> bool:
@@ -42,7 +49,8 @@ def of(adapter_id: str, dataset_id: str | None = None) -> Seen:
     """What is known now; `dataset_id` None stands for the adapter's own examples."""
     adapter = adapters.get(adapter_id)
     dataset_id = dataset_id or adapter.dataset_id
-    job = scorecard.newest(adapter_id, dataset_id)
+    under_way = scorecard.under_way(adapter_id, dataset_id)
+    job = under_way[0] if under_way else scorecard.newest(adapter_id, dataset_id)
     card = scorecard.of(adapter_id, dataset_id)
     partial = None
     if job is not None and job.status in OPEN and card is None:
@@ -53,8 +61,10 @@ def of(adapter_id: str, dataset_id: str | None = None) -> Seen:
         _dataset(dataset_id),
         card or partial,
         card is None and partial is not None,
-        card is not None and scorecard.is_fresh(card),
+        scorecard.outdated_by(card) if card is not None else [],
         job,
+        len(under_way[1:]),
+        card is None and scorecard.is_of_before(adapter_id, dataset_id),
     )
 
 

@@ -1,4 +1,4 @@
-"""The strength dial: how much of an adapter's change the answers have, alone or blended with another adapter."""
+"""The strength dial: how much of an adapter's change the answers have, alone or blended with others."""
 
 from __future__ import annotations
 
@@ -10,32 +10,45 @@ import gradio as gr
 
 from jobs import adapter_record
 from jobs.serving import sides
+from jobs.serving.side_names import MOST_BLENDED
 from storage import adapters
 from storage.adapters import STRONGEST, Adapter
 from studio import layout
 from studio.compare.part import QUIET
 from studio.notices import shown
 
-NOBODY = ""
 STEP = 0.05
 KEEP, KEPT = "Keep this strength", "Kept with the adapter"
+MOST_OTHERS = MOST_BLENDED - 1
+OTHERS_STRENGTH = 0.5
 
 
 @dataclass(frozen=True)
 class Dial:
-    """The components; `turned` is clicked by playground.js when a slider has been let go, by mouse or by keyboard."""
+    """The components; `turned` is clicked by playground.js when a slider has been let go, by mouse or by keyboard.
+
+    `kept` and `blended` are what `keep` and another choice of others lead to, for the page to go on from.
+    """
 
     strength: gr.Slider
     blend_with: gr.Dropdown
-    blend_strength: gr.Slider
+    others: list[gr.Slider]
+    chosen: gr.State
     keep: gr.Button
     note: gr.HTML
     turned: gr.Button
+    kept: Any
+    blended: Any
 
     @property
-    def chosen(self) -> list[Any]:
+    def set_to(self) -> list[Any]:
+        """What `asking.How` reads: [strength, others that are blended in, their strengths]."""
+        return [self.strength, self.blend_with, *self.others]
+
+    @property
+    def outputs(self) -> list[Any]:
         """Outputs of `of`."""
-        return [self.strength, self.blend_with, self.blend_strength, self.keep, self.note]
+        return [*self.set_to, self.chosen, self.keep, self.note]
 
 
 def build(adapter: gr.Dropdown) -> Dial:
@@ -46,29 +59,32 @@ def build(adapter: gr.Dropdown) -> Dial:
         note = gr.HTML(elem_id="kept-strength", apply_default_css=False)
     with gr.Column(min_width=200):
         blend_with = gr.Dropdown(
-            [("nothing", NOBODY)], value=NOBODY, label="Blend with", elem_id="blend-with"
+            [], multiselect=True, max_choices=MOST_OTHERS, label="Blend with", elem_id="blend-with"
         )
-        blend_strength = gr.Slider(
-            0,
-            STRONGEST,
-            0.5,
-            step=STEP,
-            label="The other’s strength",
-            visible=False,
-            elem_id="blend-strength",
-        )
+        others = [
+            gr.Slider(
+                0,
+                STRONGEST,
+                OTHERS_STRENGTH,
+                step=STEP,
+                visible=False,
+                elem_id=f"blend-strength-{number}",
+                elem_classes="blend-strength",
+            )
+            for number in range(1, MOST_OTHERS + 1)
+        ]
+    chosen = gr.State([])
     turned = gr.Button("Answer at this strength", visible="hidden", elem_id="dial-turned")
     turned.click(shown(offer_to_keep), [adapter, strength], [keep, note], **QUIET)
     # A button that cannot be used any more lets go of the keyboard.
-    keep.click(shown(kept), [adapter, strength], [keep, note], **QUIET).success(
-        fn=None, js=layout.focus("#strength input[type=range]"), **QUIET
-    )
-    blend_with.input(lambda other: gr.Slider(visible=bool(other)), blend_with, blend_strength, **QUIET)
-    return Dial(strength, blend_with, blend_strength, keep, note, turned)
+    keeping = keep.click(shown(kept), [adapter, strength], [keep, note], **QUIET)
+    keeping.success(fn=None, js=layout.focus("#strength input[type=range]"), **QUIET)
+    blending = blend_with.input(shown(blended), [blend_with, chosen, *others], [chosen, *others], **QUIET)
+    return Dial(strength, blend_with, others, chosen, keep, note, turned, keeping, blending)
 
 
 def of(adapter: Adapter) -> tuple[Any, ...]:
-    """The dial of an adapter: [strength, blend with, strength of the other, keep, note]."""
+    """The dial of an adapter: values of `Dial.outputs`."""
     others = [
         (sides.name_of(one), one.id)
         for one in adapters.list_all()
@@ -76,11 +92,27 @@ def of(adapter: Adapter) -> tuple[Any, ...]:
     ]
     return (
         adapter.strength,
-        gr.Dropdown(choices=[("nothing", NOBODY), *others], value=NOBODY, visible=bool(others)),
-        gr.Slider(visible=False, value=0.5),
+        gr.Dropdown(choices=others, value=[], visible=bool(others)),
+        *(gr.Slider(visible=False, value=OTHERS_STRENGTH) for _ in range(MOST_OTHERS)),
+        [],
         gr.Button(KEEP, interactive=False),
         "",
     )
+
+
+def blended(chosen: list[str], before: list[str], *strengths: float) -> tuple[Any, ...]:
+    """A slider for each adapter that is blended in, which keeps its strength when others go: [chosen, *sliders]."""
+    known = dict(zip(before, strengths, strict=False))
+    sliders = [
+        gr.Slider(
+            visible=True,
+            label=f"Strength of {sides.name_of(adapters.get(one))}",
+            value=known.get(one, OTHERS_STRENGTH),
+        )
+        for one in chosen
+    ]
+    hidden = (gr.Slider(visible=False, value=OTHERS_STRENGTH) for _ in range(MOST_OTHERS - len(sliders)))
+    return (chosen, *sliders, *hidden)
 
 
 def offer_to_keep(adapter_id: str, strength: float) -> tuple[Any, str]:

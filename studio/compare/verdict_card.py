@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from storage import waiting
+from storage import adapters, plans, waiting
 from storage.jobs import Job
 from studio import layout, tables, words
 from studio.compare import card_view
@@ -25,9 +25,31 @@ NO_CARD = (
     "minutes.</p>"
 )
 NO_EXAMPLES = "Its examples are gone, or none of them was kept aside, so it cannot be checked."
-CHANGED = (
-    "The instruction, the prompts or the examples have changed since these answers were given. "
-    "Check again to know."
+NONE_CHOSEN = "No adapter is chosen."
+OF_BEFORE = "Checked by an earlier version of the studio, which measured less. Check it again."
+CHANGED = "{what} changed since these answers were given. Check again to know."
+STRENGTH = "The kept strength is now {now}, and these answers were given at {then}. Check again to know."
+# What a card's answers depend on, in words.
+DEPENDS_ON = {
+    "instruction": "The instruction has",
+    "must_not_change": "The prompts that must not change have",
+    "weights_sha256": "The adapter has",
+    "version": "The way of measuring has",
+}
+# What somebody does next who has read the verdict.
+NEXT = {
+    "works": "Next: try it below with questions of your own. You find its files under Runs.",
+    "prompting_does_as_well": "Next: take the prompt from “Would asking well do?”, or keep the adapter where calls "
+    "have to be short.",
+    "no_effect": "Next: train longer, or with more examples of what shall change.",
+    "worse": "Next: read the answers that fail under “Rules”, and whether your examples are right on Data; then train "
+    "again.",
+    "cannot_tell": "Next: bring more examples on Data, of which more are kept aside to test on.",
+}
+BEHIND = "Behind it, with other settings: {count} more."
+ASIDE = (
+    "Your rules, your instruction and your prompts for these examples could not be read, so the check goes on without "
+    "them. Nothing is deleted: they were put aside as {file}."
 )
 GOES_ON = "Stopped. The answers so far are kept: checking again goes on from there."
 TICK_SECONDS = 1
@@ -55,7 +77,8 @@ def build(said: gr.HTML) -> VerdictCard:
     table = gr.HTML(elem_id="scorecard", apply_default_css=False)
     note = gr.HTML(elem_id="check-progress", apply_default_css=False)
     with gr.Row(elem_classes="foot"):
-        check = gr.Button("Check it", elem_id="check", size="md", scale=0, min_width=200)
+        # Nothing is known before the page has asked.
+        check = gr.Button("Check it", elem_id="check", size="md", scale=0, min_width=200, interactive=False)
         stop = gr.Button(
             "Stop checking", variant="stop", size="md", visible=False, elem_id="check-stop", scale=0
         )
@@ -65,7 +88,8 @@ def build(said: gr.HTML) -> VerdictCard:
 def drawn(now: Seen | None, keeps_looking: bool = False) -> tuple[Any, ...]:
     """How well it does, in the order of `VerdictCard.drawn`; `keeps_looking` where something else is under way."""
     if now is None:
-        return layout.answered(PATH, NO_ADAPTER), "", "", gr.skip(), gr.skip(), gr.skip()
+        none = NONE_CHOSEN if adapters.list_all() else NO_ADAPTER
+        return layout.answered(PATH, none), "", "", gr.skip(), gr.skip(), gr.skip()
     return (
         layout.answered(PATH, _sentence(now)),
         table(now),
@@ -85,26 +109,53 @@ def table(now: Seen) -> str:
     """The first table with its last line, or what there will be."""
     if now.card is None:
         return NO_CARD
+    count = words.many(now.card["rows"], "example")
+    last = f'<p class="quiet">So far: {count} answered.</p>' if now.is_partial else _checked(now)
     title = '<h2 class="sr">Scorecard</h2>'
-    if now.is_partial:
-        count = words.many(now.card["rows"], "example")
-        return title + card_view.scorecard(now.card) + f'<p class="quiet">So far: {count} answered.</p>'
-    return title + card_view.scorecard(now.card) + _checked(now)
+    return title + card_view.scorecard(now.card) + card_view.limits(now.card) + last + _next(now)
 
 
 def note(now: Seen) -> str:
+    """What becomes of the check, and what was put aside because nobody could read it."""
+    return _of_check(now) + _aside(now)
+
+
+def _of_check(now: Seen) -> str:
     """The check that is under way, or why it ended without a card, or why the card holds no more."""
     if now.job is not None and now.is_running:
-        return progress(now.job, waiting.place(now.job.id))
+        more = f'<p class="quiet">{BEHIND.format(count=now.waiting)}</p>' if now.waiting else ""
+        return progress(now.job, waiting.place(now.job.id)) + more
     if now.job is not None and now.job.status == "failed":
         return tables.problem(f"{now.job.error_message or ''} {now.job.error_remedy or ''}".strip())
     if not now.can_check:
         return f'<p class="quiet">{NO_EXAMPLES}</p>'
     if now.job is not None and now.job.status == "stopped":
         return f'<p class="said" role="status">{GOES_ON}</p>'
-    if now.card is not None and not now.is_fresh:
-        return f'<p class="said" role="status">{CHANGED}</p>'
-    return ""
+    return f'<p class="said" role="status">{html.escape(_outdated(now))}</p>' if now.outdated_by else ""
+
+
+def _outdated(now: Seen) -> str:
+    """What has changed since the card's answers were given."""
+    assert now.card is not None
+    if "strength" in now.outdated_by:
+        then = float(now.card["asked_about"].get("strength", 1.0))
+        return STRENGTH.format(now=words.times(now.adapter.strength), then=words.times(then))
+    return CHANGED.format(what=DEPENDS_ON.get(now.outdated_by[0], "Something has"))
+
+
+def _next(now: Seen) -> str:
+    """What to do with such a verdict."""
+    if now.card is None or now.is_partial or now.outdated_by:
+        return ""
+    return f'<p class="next">{NEXT.get(now.card["verdict"]["code"], "")}</p>'
+
+
+def _aside(now: Seen) -> str:
+    """Where the settings lie that could not be read, until others are set."""
+    file = plans.aside(now.dataset_id)
+    if file is None:
+        return ""
+    return f'<p class="said" role="status">{html.escape(ASIDE.format(file=file))}</p>'
 
 
 def progress(job: Job, place: int | None) -> str:
@@ -128,7 +179,9 @@ def progress(job: Job, place: int | None) -> str:
 def _sentence(now: Seen) -> str:
     if now.card is not None and not now.is_partial:
         return card_view.verdict(now.card)
-    return BEING_MEASURED if now.is_running else NOT_MEASURED
+    if now.is_running:
+        return BEING_MEASURED
+    return OF_BEFORE if now.is_of_before else NOT_MEASURED
 
 
 def _checked(now: Seen) -> str:

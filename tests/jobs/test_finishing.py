@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,16 +26,34 @@ MADE = {
 }
 
 
-@pytest.fixture
-def job(home: Path) -> Job:
+def trained(base_model_id: str = "b", made: dict[str, Any] = MADE, **settings: Any) -> Job:
     """A claimed job whose process has left an adapter and a result."""
-    jobs.add("training", "a name", "cpu", dataset_id="d", base_model_id="b", rank=8)
+    of = {"dataset_id": "d", "base_model_id": base_model_id, "rank": 8, "settings": settings}
+    jobs.add("training", "a name", "cpu", **of)
     job = jobs.claim(set())
     assert job
     folder = files.attempt_folder(job.id, job.attempt)
     files.write_bytes(folder / "adapter" / "adapter_model.safetensors", b"weights")
-    files.write_json(folder / "result.json", {"status": "finished", "adapter": MADE})
+    files.write_json(folder / "result.json", {"status": "finished", "adapter": made})
     return job
+
+
+@pytest.fixture
+def job(home: Path) -> Job:
+    return trained()
+
+
+def crash(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The studio dies of it when it wants to write down how the job ended."""
+
+    def busy(*_values: object, **_more: object) -> bool:
+        raise StudioError("The database is busy.", "Try again in a moment.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs, "finish", busy)
+        with pytest.raises(StudioError, match="busy"):
+            finishing.finish(job)
+    assert jobs.get(job.id).status == "running"
 
 
 def test_a_crash_after_the_move_is_made_good(job: Job) -> None:
@@ -85,21 +104,7 @@ def test_an_adapter_without_weights_is_a_failure(job: Job) -> None:
 
 def test_an_adapter_of_a_sweep_has_the_rank_that_was_kept(home: Path) -> None:
     for tried, name in (([2, 4], "a name · rank 4"), ([4], "a name"), ([], "a name")):
-        jobs.add(
-            "training",
-            "a name",
-            "cpu",
-            dataset_id="d",
-            base_model_id="b",
-            rank=8,
-            settings={"try_ranks": tried},
-        )
-        job = jobs.claim(set())
-        assert job
-        folder = files.attempt_folder(job.id, job.attempt)
-        files.write_bytes(folder / "adapter" / "adapter_model.safetensors", b"weights")
-        made = {**MADE, "rank": 4}
-        files.write_json(folder / "result.json", {"status": "finished", "adapter": made})
+        job = trained(made={**MADE, "rank": 4}, try_ranks=tried)
         assert finishing.finish(job)
         adapter = adapters.get(f"{job.id}-1")
         assert (adapter.rank, adapter.name) == (4, name)
@@ -147,26 +152,13 @@ def judged(home: Path, tiny_model: Path) -> Job:
         id="d", name="Tone", source_name="t.csv", format="csv", columns=["prompt", "response"], rows=9, train_rows=6,
         held_out_rows=3, problems=[], sha256="0" * 64,
     )  # fmt: skip
-    jobs.add("training", "a name", "cpu", dataset_id="d", base_model_id=base, rank=8)
-    job = jobs.claim(set())
-    assert job
-    folder = files.attempt_folder(job.id, job.attempt)
-    files.write_bytes(folder / "adapter" / "adapter_model.safetensors", b"weights")
-    files.write_json(folder / "result.json", {"status": "finished", "adapter": MADE})
-    return job
+    return trained(base)
 
 
 def test_a_crash_before_the_end_is_written_down_leaves_one_scorecard(
     judged: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def crash(*_values: object, **_more: object) -> bool:
-        raise StudioError("The database is busy.", "Try again in a moment.")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(jobs, "finish", crash)
-        with pytest.raises(StudioError, match="busy"):
-            finishing.finish(judged)
-    assert jobs.get(judged.id).status == "running"
+    crash(judged, monkeypatch)
     (waiting,) = jobs.list_all(kind="scorecard")
     assert waiting.status == "queued", "from then on no crash can lose it"
     assert finishing.finish(judged)
@@ -197,15 +189,8 @@ def with_card(judged: Job) -> tuple[Job, Path]:
 
 def test_a_card_is_kept_once_whatever_crashes(judged: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     job, left = with_card(judged)
-
-    def crash(*_values: object, **_more: object) -> bool:
-        raise StudioError("The database is busy.", "Try again in a moment.")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(jobs, "finish", crash)
-        with pytest.raises(StudioError, match="busy"):
-            finishing.finish(job)
-    assert left.exists() and jobs.get(job.id).status == "running"
+    crash(job, monkeypatch)
+    assert left.exists()
     assert finishing.finish(job)
     assert jobs.get(job.id).status == "finished" and not left.exists()
     kept = evaluations.latest(job.settings["adapter_id"])

@@ -60,6 +60,13 @@ def test_downloads_are_nobodys_to_take(home: Path) -> None:
     assert [(job.name, job.device) for job in claim_all(Lanes(lambda: TWO))] == [("a", gpu.NETWORK)]
 
 
+def test_a_scorecard_does_not_wait_behind_sets_of_prompts(home: Path) -> None:
+    submit(gpu.PROMPTS, "ten thousand prompts", "more prompts")
+    submit(gpu.EVALUATION, "scorecard", "study")
+    begun = [(job.name, job.device) for job in claim_all(Lanes(lambda: TWO))]
+    assert begun == [("ten thousand prompts", gpu.PROMPTS), ("scorecard", gpu.EVALUATION)]
+
+
 def test_whoever_waits_for_room_lets_the_next_one_pass(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     large = jobs.add("training", "large", "cpu", needs_bytes=10**9)
     submit("cpu", "small")

@@ -241,8 +241,11 @@ def test_what_goes_on_by_itself(
     assert (recovery.refusal(job, {**usual, **now}) is None) is goes_on
 
 
-def test_a_job_that_waits_for_the_model_server_is_not_given_up_for_getting_no_further(home: Path) -> None:
-    waits = dataclasses.replace(submit("count"), device=gpu.EVALUATION, phase_done=3)
+@pytest.mark.parametrize("lane", gpu.ASKING)
+def test_a_job_that_waits_for_the_model_server_is_not_given_up_for_getting_no_further(
+    home: Path, lane: str
+) -> None:
+    waits = dataclasses.replace(submit("count"), device=lane, phase_done=3)
     killed = recovery.interruption(waits, recovery.KILLED)
     assert (
         killed["counted"]

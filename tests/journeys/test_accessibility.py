@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from gradio_client import Client, handle_file
+from gradio_client import Client
 from playwright.sync_api import Page, expect
 
 from studio.layout import PLACES
-from tests.journeys import tiny_studio
-from tests.journeys.studio_process import Studio, wait_until
+from tests.journeys.settling import settle
+from tests.journeys.tiny_studio import Trained
 
 pytestmark = pytest.mark.browser
 # A control in Playwright's picture of what a screen reader is told, without a name in quotes behind its role.
@@ -28,45 +25,16 @@ NAMELESS = re.compile(
 GRADIOS_OWN = ("nested-interactive", [".toast-header"])
 
 
-@dataclass
-class Work:
-    """What has been done in a studio: the ids that the addresses of its pages carry."""
-
-    dataset_id: str
-    job_id: str
-    adapter_id: str
-
-
 @pytest.fixture(scope="module")
-def studio(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Studio]:
-    running = tiny_studio.start(tmp_path_factory.mktemp("accessibility") / "home", tiny_model)
-    yield running
-    running.stop()
-
-
-@pytest.fixture(scope="module")
-def client(studio: Studio) -> Client:
-    return Client(studio.url, verbose=False)
-
-
-@pytest.fixture(scope="module")
-def dataset_id(client: Client, tmp_path_factory: pytest.TempPathFactory) -> str:
-    file = tiny_studio.examples_file(tmp_path_factory.mktemp("examples"))
-    answer = client.predict(handle_file(str(file)), "Numbers", api_name="/add_dataset")
-    return answer["dataset_id"]  # type: ignore[no-any-return]
-
-
-@pytest.fixture(scope="module")
-def work(client: Client, dataset_id: str) -> Work:
+def checked(client: Client, trained: Trained) -> Trained:
     """A finished run with its adapter and its scorecard."""
-    job_id = client.predict(
-        dataset_id, "starter", 4, {"max_steps": 3, "scorecard": False}, api_name="/start_job"
-    )["job_id"]
-    wait_until(lambda: client.predict(job_id, api_name="/job")["status"] not in ("queued", "running"), 240)
-    adapter_id = client.predict(job_id, api_name="/job")["adapter_id"]
-    assert adapter_id
-    client.predict(adapter_id, api_name="/scorecard")
-    return Work(dataset_id, job_id, adapter_id)
+    client.predict(trained.adapter_id, api_name="/scorecard")
+    return trained
+
+
+@pytest.fixture(scope="module")
+def dataset_id(trained: Trained) -> str:
+    return trained.dataset_id
 
 
 def violations(page: Page) -> list[str]:
@@ -85,7 +53,7 @@ def check(page: Page, address: str, scheme: str) -> None:
     page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
     page.goto(address)
     expect(page.locator("#answer .answer")).not_to_be_empty()
-    page.wait_for_timeout(2000)
+    settle(page)
     # Until a chart is drawn, Gradio's own sign for none has a label where axe wants none.
     expect(page.locator(".empty.unpadded_box")).to_have_count(0)
     assert violations(page) == []
@@ -111,7 +79,7 @@ def test_every_hidden_part_of_the_model_page(page: Page, dataset_id: str, scheme
     check(page, f"/model?dataset={dataset_id}", scheme)
     for closed in page.locator("button.label-wrap:visible").all():
         closed.click()
-    page.wait_for_timeout(1000)
+    settle(page)
     assert violations(page) == []
     assert NAMELESS.findall(page.locator("body").aria_snapshot()) == []
 
@@ -122,7 +90,7 @@ def test_what_went_wrong(page: Page, scheme: str) -> None:
     page.locator("#pasted textarea").fill("prompt,response\nonly one,example\n")
     page.get_by_role("button", name="Use the pasted text").click()
     expect(page.locator("#under-way").get_by_role("alert")).to_contain_text("at least 2 are needed")
-    page.wait_for_timeout(1000)
+    settle(page)
     assert violations(page) == []
 
 
@@ -132,19 +100,21 @@ def test_an_error_notice(page: Page, scheme: str) -> None:
     page.get_by_role("button", name="Type a few examples").click()
     page.get_by_role("button", name="Use these rows").click()
     expect(page.get_by_test_id("toast-body")).to_contain_text("Nothing has been typed yet")
-    page.wait_for_timeout(1000)
+    settle(page)
     assert violations(page) == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("path", list(PLACES))
-def test_a_place_after_a_run(page: Page, work: Work, path: str, scheme: str) -> None:
-    check(page, f"{path}?dataset={work.dataset_id}&run={work.job_id}&adapter={work.adapter_id}", scheme)
+def test_a_place_after_a_run(page: Page, checked: Trained, path: str, scheme: str) -> None:
+    check(
+        page, f"{path}?dataset={checked.dataset_id}&run={checked.job_id}&adapter={checked.adapter_id}", scheme
+    )
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_answers_side_by_side(page: Page, work: Work, scheme: str) -> None:
-    check(page, f"/compare?adapter={work.adapter_id}", scheme)
+def test_answers_side_by_side(page: Page, checked: Trained, scheme: str) -> None:
+    check(page, f"/compare?adapter={checked.adapter_id}", scheme)
     page.get_by_role("button", name="Next held-out example").click()
     expect(page.get_by_role("region", name="Adapter")).to_contain_text("wrote", timeout=60_000)
     assert violations(page) == []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,8 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from playwright.sync_api import Page, expect
 
-from tests.journeys import tiny_studio
-from tests.journeys.studio_process import Studio, wait_until
+from tests.journeys.studio_process import Studio
+from tests.journeys.tiny_studio import Trained, ended
 
 WRONG_FILES: dict[str, tuple[str, bytes]] = {
     "empty": ("empty.csv", b""),
@@ -56,20 +55,8 @@ WRONG_SETTINGS: list[Any] = [
 
 
 @pytest.fixture(scope="module")
-def studio(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Studio]:
-    running = tiny_studio.start(tmp_path_factory.mktemp("bad-input") / "home", tiny_model)
-    yield running
-    running.stop()
-
-
-@pytest.fixture(scope="module")
-def client(studio: Studio) -> Client:
-    return Client(studio.url, verbose=False)
-
-
-@pytest.fixture(scope="module")
-def dataset_id(client: Client, tmp_path_factory: pytest.TempPathFactory) -> str:
-    return add(client, tmp_path_factory.mktemp("good"), [f"Answer {n}." for n in range(30)])
+def dataset_id(trained: Trained) -> str:
+    return trained.dataset_id
 
 
 def add(client: Client, folder: Path, answers: list[str]) -> str:
@@ -152,8 +139,7 @@ def test_examples_that_are_all_too_long_end_in_words(client: Client, tmp_path: P
         {"max_steps": 2, "max_tokens": 16, "scorecard": False},
         api_name="/start_job",
     )["job_id"]
-    wait_until(lambda: client.predict(job_id, api_name="/job")["status"] not in ("queued", "running"), 180)
-    job = client.predict(job_id, api_name="/job")
+    job = ended(client, job_id)
     if job["status"] == "failed":
         assert "Traceback" not in job["error"]["message"]
         assert job["error"]["remedy"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,25 +31,14 @@ UNKNOWN = "nosuchid"
 
 
 @pytest.fixture(scope="module")
-def base_model_id(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> str:
-    """The id of the tiny model as a folder that a user added (in the data folder of this module's studio)."""
-    return tiny_studio.add_folder(home_of(tmp_path_factory), tiny_model)
+def studio(own_studio: Studio) -> Studio:
+    return own_studio
 
 
 @pytest.fixture(scope="module")
-def studio(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Studio]:
-    running = tiny_studio.start(home_of(tmp_path_factory), tiny_model)
-    yield running
-    running.stop()
-
-
-def home_of(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.getbasetemp() / "contract" / "home"
-
-
-@pytest.fixture(scope="module")
-def client(studio: Studio) -> Client:
-    return Client(studio.url, verbose=False)
+def base_model_id(studio: Studio, tiny_model: Path) -> str:
+    """The id of the tiny model as a folder that a user added."""
+    return tiny_studio.add_folder(studio.home, tiny_model)
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +53,7 @@ def finished(client: Client, added: dict[str, Any], base_model_id: str) -> dict[
     """The answer to /job for a short run that has finished."""
     settings = {"max_steps": 4, "learning_rate": "1e-3"}
     job_id = client.predict(added["dataset_id"], base_model_id, 4, settings, api_name="/start_job")["job_id"]
-    wait_until(lambda: client.predict(job_id, api_name="/job")["status"] not in ("queued", "running"), 180)
-    job = client.predict(job_id, api_name="/job")
+    job = tiny_studio.ended(client, job_id)
     assert job["status"] == "finished", job["error"]
     return {**job, "job_id": job_id}
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from gradio_client import Client
 from playwright.sync_api import Page, expect
 
-from tests.journeys import sloppy, tiny_studio
-from tests.journeys.studio_process import Studio, wait_until
+from tests.journeys import sloppy
+from tests.journeys.studio_process import Studio
+from tests.journeys.tiny_studio import ended
 
 pytestmark = pytest.mark.browser
 SLOW = 60_000  # milliseconds: the machine may be busy
@@ -27,13 +27,6 @@ SAID = {
     "phone_number": "phone number",
     "control_characters": "control characters",
 }
-
-
-@pytest.fixture(scope="module")
-def studio(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Studio]:
-    running = tiny_studio.start(tmp_path_factory.mktemp("data-doctor") / "home", tiny_model)
-    yield running
-    running.stop()
 
 
 def shown_dataset(page: Page) -> str:
@@ -52,10 +45,14 @@ def bring(page: Page, file: Path) -> None:
     expect(page.locator(".found")).to_contain_text("the answer is empty", timeout=SLOW)
 
 
+def kept(studio: Studio) -> set[Path]:
+    return set((studio.home / "datasets").iterdir())
+
+
 def test_a_sloppy_spreadsheet_is_mended_with_one_click_and_trained_on(
-    page: Page, studio: Studio, tmp_path: Path
+    page: Page, studio: Studio, client: Client, tmp_path: Path
 ) -> None:
-    client = Client(studio.url, verbose=False)
+    others = kept(studio)
     bring(page, sloppy.write(tmp_path / "Support mails.csv"))
     expect(page.locator("#answer")).to_contain_text("Almost.", timeout=SLOW)
     found = page.locator(".found")
@@ -70,7 +67,7 @@ def test_a_sloppy_spreadsheet_is_mended_with_one_click_and_trained_on(
         expect(found).not_to_contain_text(words)
     after = shown_dataset(page)
     assert after != before
-    assert len(list((studio.home / "datasets").iterdir())) == 2, "the first version stays as it was"
+    assert len(kept(studio) - others) == 2, "the first version stays as it was"
 
     page.get_by_role("link", name="Next: choose a model").click()
     expect(page.locator("#answer")).to_contain_text("is enough to start", timeout=SLOW)
@@ -78,8 +75,7 @@ def test_a_sloppy_spreadsheet_is_mended_with_one_click_and_trained_on(
     page.wait_for_url(re.compile("/train.*run="), timeout=SLOW)
     run = re.search(r"run=(\w+)", page.url)
     assert run
-    wait_until(lambda: client.predict(run[1], api_name="/job")["status"] not in ("queued", "running"), 400)
-    job = client.predict(run[1], api_name="/job")
+    job = ended(client, run[1], 400)
     assert job["status"] == "finished", job["error"]
     assert job["adapter_id"]
     told = "".join(file.read_text() for file in (studio.home / "runs" / run[1]).rglob("*.json"))

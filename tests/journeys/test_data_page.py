@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from gradio_client import Client, handle_file
 from playwright.sync_api import Page, expect
 
-from tests.journeys import tiny_studio
-from tests.journeys.studio_process import Studio
+from tests.journeys.settling import settle
 from tests.journeys.test_accessibility import NAMELESS, violations
 
 pytestmark = pytest.mark.browser
 LOOKS = [("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390)]
-
-
-@pytest.fixture(scope="module")
-def studio(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Studio]:
-    running = tiny_studio.start(tmp_path_factory.mktemp("data-page") / "home", tiny_model)
-    yield running
-    running.stop()
-
-
-@pytest.fixture(scope="module")
-def client(studio: Studio) -> Client:
-    return Client(studio.url, verbose=False)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +45,7 @@ def opened(page: Page, dataset_id: str) -> None:
 
 def sound(page: Page) -> None:
     """No broken rule of axe, no control without a name, nothing wider than the window."""
-    page.wait_for_timeout(700)
+    settle(page)
     assert violations(page) == []
     assert NAMELESS.findall(page.locator("body").aria_snapshot()) == []
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0

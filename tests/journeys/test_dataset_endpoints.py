@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,24 +9,9 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
-from tests.journeys import tiny_studio
-from tests.journeys.studio_process import Studio
-
 LINES = "a;b\n" + "".join(f"Where is parcel {n}?;It comes within {n % 4 + 1} days.\n" for n in range(40))
 MAPPING = {"mapping": {"prompt": "a", "response": "b"}}
 ASKED = [{"role": "user", "content": "Is it new?"}, {"role": "assistant", "content": "It is new."}]
-
-
-@pytest.fixture(scope="module")
-def studio(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Studio]:
-    running = tiny_studio.start(tmp_path_factory.mktemp("endpoints") / "home", tiny_model)
-    yield running
-    running.stop()
-
-
-@pytest.fixture(scope="module")
-def client(studio: Studio) -> Client:
-    return Client(studio.url, verbose=False)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from studio.layout import PLACES
 from tests.journeys import studio_process, tiny_studio
+from tests.journeys.settling import settle
 from tests.journeys.studio_process import Studio
 
 pytestmark = pytest.mark.browser
@@ -24,10 +25,8 @@ MOST_TABS = 60
 
 
 @pytest.fixture(scope="module")
-def studio(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Studio]:
-    running = tiny_studio.start(tmp_path_factory.mktemp("first-visit") / "home", tiny_model)
-    yield running
-    running.stop()
+def studio(own_studio: Studio) -> Studio:
+    return own_studio
 
 
 @pytest.mark.parametrize("look", LOOKS)
@@ -36,13 +35,16 @@ def test_every_place_opens_with_its_question(page: Page, path: str, look: str) -
     scheme, width = LOOKS[look]
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    large: list[str] = []
+    page.on("request", lambda request: large.append(request.url) if "/vendor/" in request.url else None)
     page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
     page.set_viewport_size({"width": width, "height": 860})
     page.goto(path)
     expect(page.get_by_role("heading", level=1)).to_have_text(PLACES[path].question)
     expect(page.locator("#answer .answer")).not_to_be_empty()
-    page.wait_for_timeout(1000)
+    settle(page)
     assert complaints == []
+    assert large == [], "4.5 MB for a curve that is not there"
     assert page.title().startswith("LoRA Tailor")
     assert page.evaluate("document.body.classList.contains('dark')") is (scheme == "dark")
     assert page.evaluate("document.documentElement.lang") == "en"

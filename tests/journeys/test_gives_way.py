@@ -6,17 +6,15 @@ The test starts the job's process itself, so that the job takes exactly as long 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from jobs.base_models import catalogue
-from storage import config, database
 from tests.jobs.device_user import using
 from tests.jobs.serving.parts import ADAPTERS, add_adapter, add_dataset
-from tests.journeys import tiny_studio
 from tests.journeys.studio_process import Studio
 
 pytestmark = pytest.mark.browser
@@ -26,15 +24,11 @@ ANSWERED = re.compile(r"wrote [1-9]\d* tokens")
 
 
 @pytest.fixture(scope="module")
-def studio(tmp_path_factory: pytest.TempPathFactory, tiny_model) -> Iterator[Studio]:  # type: ignore[no-untyped-def]
-    running = tiny_studio.start(tmp_path_factory.mktemp("gives-way") / "home", tiny_model)
-    config.use(config.from_environment(data_dir=running.home))
-    database.connect()
+def studio(own_studio: Studio, tiny_model: Path) -> Studio:
+    """One whose only adapter is in nobody's way."""
     add_dataset()
     add_adapter(ADAPTERS[0], catalogue.STARTER_ID, tiny_model, 0)
-    yield running
-    database.close()
-    running.stop()
+    return own_studio
 
 
 def test_a_question_waits_for_a_job_and_its_answer_comes_by_itself(page: Page) -> None:

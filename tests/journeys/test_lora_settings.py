@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-from gradio_client import Client, handle_file
+from gradio_client import Client
 from playwright.sync_api import Page, expect
 
-from tests.journeys import tiny_studio
-from tests.journeys.studio_process import Studio, wait_until
+from tests.journeys.tiny_studio import Trained, ended
 
 pytestmark = pytest.mark.browser
 SWEEP = "Try ranks 2, 4, 8, 16 and keep the best on held-out examples"
 
 
 @pytest.fixture(scope="module")
-def studio(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Studio]:
-    running = tiny_studio.start(tmp_path_factory.mktemp("lora") / "home", tiny_model)
-    yield running
-    running.stop()
-
-
-@pytest.fixture(scope="module")
-def client(studio: Studio) -> Client:
-    return Client(studio.url, verbose=False)
-
-
-@pytest.fixture(scope="module")
-def dataset_id(client: Client, tmp_path_factory: pytest.TempPathFactory) -> str:
-    file = tiny_studio.examples_file(tmp_path_factory.mktemp("examples"))
-    return client.predict(handle_file(str(file)), "Numbers", api_name="/add_dataset")["dataset_id"]  # type: ignore[no-any-return]
+def dataset_id(trained: Trained) -> str:
+    return trained.dataset_id
 
 
 def opened(page: Page, dataset_id: str) -> None:
@@ -72,8 +55,7 @@ def test_a_run_that_goes_on_from_an_earlier_adapter_gets_its_rank_and_modules(
 ) -> None:
     settings = {"max_steps": 2, "target_modules": "query_value", "layers": "1", "scorecard": False}
     job_id = client.predict(dataset_id, "starter", 4, settings, api_name="/start_job")["job_id"]
-    wait_until(lambda: client.predict(job_id, api_name="/job")["status"] not in ("queued", "running"), 240)
-    adapter_id = client.predict(job_id, api_name="/job")["adapter_id"]
+    adapter_id = ended(client, job_id)["adapter_id"]
     opened(page, dataset_id)
     page.get_by_label("Go on from an earlier adapter").click()
     page.get_by_role("option", name=adapter_id).click()

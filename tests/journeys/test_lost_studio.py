@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +12,11 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.journeys import studio_process, tiny_studio
-from tests.journeys.studio_process import Studio
+from tests.journeys.settling import settle, watch
 
 pytestmark = pytest.mark.browser
 SLOW = 20_000  # milliseconds: the machine may be busy
 LOST = "The studio does not answer. Training goes on; this page is trying again."
-
-
-@pytest.fixture(scope="module")
-def studio(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Studio]:
-    running = tiny_studio.start(tmp_path_factory.mktemp("lost") / "home", tiny_model)
-    yield running
-    running.stop()
 
 
 def strip(page: Page):  # type: ignore[no-untyped-def]
@@ -51,7 +43,7 @@ def test_a_studio_that_is_away_is_named_and_welcomed_back(
     pasted = page.locator("#pasted textarea")
     pasted.click(timeout=SLOW)
     page.keyboard.type("half a sentence")
-    page.wait_for_timeout(1000)
+    settle(page)
     places = [page.locator(name).bounding_box() for name in ("#bar", "#answer h1", "#pasted")]
     expect(strip(page)).to_be_empty()
     page.route("**/healthz", lambda route: route.abort())
@@ -88,23 +80,26 @@ def test_what_everybody_is_to_know_is_told_until_it_is_closed(page: Page) -> Non
     page.keyboard.press("Enter")
     expect(strip(page)).to_be_empty()
     page.goto("/runs")
-    page.wait_for_timeout(2000)
+    settle(page)
     expect(strip(page)).to_be_empty()
 
 
 def test_nobody_is_asked_while_nobody_looks(page: Page) -> None:
     asked: list[str] = []
     page.route("**/healthz", lambda route: (asked.append(route.request.url), route.continue_())[-1])
+    page.clock.install()
     page.goto("/explain")
-    page.wait_for_timeout(1500)
+    settle(page)
     assert asked
     page.evaluate("Object.defineProperty(document, 'hidden', { value: true, configurable: true })")
-    page.wait_for_timeout(6000)
+    page.clock.run_for(60_000)
+    settle(page)
     before = len(asked)
-    page.wait_for_timeout(6000)
+    page.clock.run_for(60_000)
+    settle(page)
     assert len(asked) == before
     page.evaluate("delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))")
-    page.wait_for_timeout(1500)
+    settle(page)
     assert len(asked) == before + 1
 
 
@@ -115,6 +110,8 @@ def test_a_restarted_studio_is_loaded_anew_where_nothing_was_typed(
     port = first.url.rsplit(":", 1)[1].rstrip("/")
     context = browser.new_context(base_url=first.url)
     reading, typing = context.new_page(), context.new_page()
+    for page in (reading, typing):
+        watch(page)
     typing.goto("/")
     typing.locator("#pasted textarea").click(timeout=SLOW)
     typing.keyboard.type("half a sentence")
@@ -123,7 +120,7 @@ def test_a_restarted_studio_is_loaded_anew_where_nothing_was_typed(
     reading.evaluate("window.old = true")
     for page in (reading, typing):
         page.bring_to_front()
-        page.wait_for_timeout(1500)
+        settle(page)
     os.kill(first.process.pid, 9)
     first.process.wait(15)
     for page in (reading, typing):

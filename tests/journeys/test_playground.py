@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,9 +10,9 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from jobs.base_models import catalogue
 from jobs.serving import client
-from storage import adapters, config, database
+from storage import adapters
 from tests.jobs.serving.parts import ADAPTERS, add_adapter, add_dataset
-from tests.journeys import tiny_studio
+from tests.journeys.settling import settle, watch
 from tests.journeys.studio_process import Studio, wait_until
 from tests.journeys.test_accessibility import NAMELESS, violations
 
@@ -23,24 +22,18 @@ ANSWERED = re.compile(r"wrote [1-9]\d* tokens · .* tokens/s")
 
 
 @pytest.fixture(scope="module")
-def studio(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Studio]:
-    running = tiny_studio.start(tmp_path_factory.mktemp("playground") / "home", tiny_model)
-    config.use(config.from_environment(data_dir=running.home))
-    database.connect()
+def studio(own_studio: Studio, tiny_model: Path) -> Studio:
+    """One with two adapters that nothing has trained."""
     add_dataset()
     for seed, adapter_id in enumerate(ADAPTERS):
         add_adapter(adapter_id, catalogue.STARTER_ID, tiny_model, seed)
-    yield running
-    database.close()
-    running.stop()
+    return own_studio
 
 
 def opened(page: Page) -> Page:
     page.goto(f"/compare?adapter={ADAPTERS[0]}")
     expect(page.locator("#columns")).to_contain_text("Adapter", timeout=SLOW)
-    # The last that the page fills in by itself: what is typed before that may be lost on a busy machine.
-    expect(page.locator("#answer .answer")).not_to_be_empty(timeout=SLOW)
-    page.wait_for_timeout(500)
+    settle(page)
     page.get_by_role("button", name="Advanced").click()
     field(page, "Longest answer").fill("12")
     return page
@@ -143,6 +136,13 @@ def test_two_adapters_answer_as_one_blend(page: Page) -> None:
     expect(blend).to_contain_text(ANSWERED, timeout=SLOW)
     expect(blend).to_contain_text("0.5 × Numbers 1")
     expect(page.locator("#answers .side")).to_have_count(4)
+    page.keyboard.press("Escape")
+    slider = page.get_by_role("slider", name="Strength of Numbers 1")
+    slider.focus()
+    slider.press("Home")
+    # Without the other one it is the adapter alone.
+    alone = text_of(page, "Adapter")
+    expect(blend.locator(".text")).to_have_text(alone, timeout=SLOW)
     assert violations(page) == []
 
 
@@ -214,6 +214,7 @@ def test_an_answer_ends_when_its_browser_is_closed_and_another_tab_is_not_distur
     opened(page)
     asked(page, "Row 3?")  # the model is loaded now
     other = browser.new_context(base_url=studio.url).new_page()
+    watch(other)
     opened(other)
     field(other, "Longest answer").fill("400")
     other.locator("#prompt textarea").fill("Row 5?")

@@ -32,7 +32,9 @@ def test_shuffled_answers_are_no_success_however_valid_they_look(studio: Studio,
     dataset = client.predict(
         handle_file(shuffled(tmp_path / "shuffled.jsonl")), "Shuffled", api_name="/add_dataset"
     )
-    started = client.predict(dataset["dataset_id"], "starter", 8, {"scorecard": False}, api_name="/start_job")
+    started = client.predict(
+        dataset["dataset_id"], "starter", 8, {"epochs": 2, "scorecard": False}, api_name="/start_job"
+    )
 
     def job() -> dict:
         return client.predict(started["job_id"], api_name="/job")

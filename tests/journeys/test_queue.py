@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from playwright.sync_api import Page, expect
-
-from tests.journeys import tiny_studio
-from tests.journeys.studio_process import Studio
 
 pytestmark = pytest.mark.browser
 
@@ -67,17 +61,11 @@ async () => {
   await second;
   streams[0].enqueue(completed("first"));
   streams[0].enqueue(line({ msg: "close_stream" }));
+  streams[0].close();
   const never = new Promise((later) => setTimeout(later, 3000, "the stream stays open"));
   return [streams.length, (await Promise.race([heard, never])).match(/\\w*_\\w*(?=",|"})/g)];
 }
 """
-
-
-@pytest.fixture(scope="module")
-def studio(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Studio]:
-    running = tiny_studio.start(tmp_path_factory.mktemp("queue") / "home", tiny_model)
-    yield running
-    running.stop()
 
 
 def test_a_click_in_the_moment_in_which_the_stream_ends_is_answered(page: Page) -> None:

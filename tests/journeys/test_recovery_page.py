@@ -11,8 +11,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
-from storage import checkpoints, config, database, files, jobs, trash
-from tests.journeys import faulty_runs, tiny_studio
+from storage import checkpoints, files, jobs, trash
+from tests.journeys import faulty_runs
+from tests.journeys.settling import settle
 from tests.journeys.studio_process import Studio, wait_until
 
 pytestmark = pytest.mark.browser
@@ -21,13 +22,8 @@ RESUMED = "Interrupted at step 120; resumed from 100 (attempt 2)."
 
 
 @pytest.fixture(scope="module")
-def studio(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Studio]:
-    running = tiny_studio.start(tmp_path_factory.mktemp("recovery") / "home", tiny_model)
-    config.use(config.from_environment(data_dir=running.home))
-    database.connect()
-    yield running
-    database.close()
-    running.stop()
+def studio(own_studio: Studio) -> Studio:
+    return own_studio
 
 
 @pytest.fixture(autouse=True)
@@ -106,7 +102,7 @@ def test_a_silent_run_is_called_so_without_moving_the_page(page: Page) -> None:
     page.route("**/points?*", silent)
     page.goto(f"/train?run={job_id}")
     expect(page.locator("#stop")).to_be_visible(timeout=SLOW)
-    page.wait_for_timeout(1500)
+    settle(page)
     place = page.get_by_role("heading", name="This run").bounding_box()
     said = True
     expect(page.locator("[data-part=waits]")).to_contain_text("No progress for 12 minutes.", timeout=SLOW)
@@ -234,7 +230,7 @@ def test_the_pages_pass_axe_and_fit_a_phone(page: Page, scheme: str, width: int,
         if opens:
             page.locator(opens).click()
             expect(page.locator(f"{opens}-sure")).to_be_visible()
-        page.wait_for_timeout(1200)
+        settle(page)
         broken = Axe().run(page).response["violations"]
         assert [(rule["id"], [node["html"][:200] for node in rule["nodes"]]) for rule in broken] == [], name
         assert page.evaluate("document.documentElement.scrollWidth") <= width, name

@@ -14,8 +14,9 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, Route, expect
 
 from jobs.progress import RunFolderProgress
-from storage import config, database, files, jobs, metrics
-from tests.journeys import faulty_runs, tiny_studio
+from storage import files, jobs, metrics
+from tests.journeys import faulty_runs
+from tests.journeys.settling import settle
 from tests.journeys.studio_process import Studio
 
 pytestmark = pytest.mark.browser
@@ -51,13 +52,8 @@ def finished_job() -> jobs.Job:
 
 
 @pytest.fixture(scope="module")
-def studio(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Studio]:
-    running = tiny_studio.start(tmp_path_factory.mktemp("run-page") / "home", tiny_model)
-    config.use(config.from_environment(data_dir=running.home))
-    database.connect()
-    yield running
-    database.close()
-    running.stop()
+def studio(own_studio: Studio) -> Studio:
+    return own_studio
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +150,7 @@ def test_an_ended_run_passes_axe_and_fits_a_phone(
     page.goto(f"/train?run={ended.id}")
     expect(page.get_by_role("region", name="What was tried")).to_be_visible(timeout=SLOW)
     page.wait_for_function("document.querySelector('.live .chart').data?.length", timeout=SLOW)
-    page.wait_for_timeout(500)
+    settle(page)
     broken = Axe().run(page).response["violations"]
     assert [(rule["id"], [node["html"][:200] for node in rule["nodes"]]) for rule in broken] == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width

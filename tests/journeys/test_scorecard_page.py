@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from storage import config, database
 from tests.journeys import tiny_studio
+from tests.journeys.settling import settle
 from tests.journeys.studio_process import Studio
 from tests.journeys.test_accessibility import NAMELESS, violations
 from tests.studio.compare import sample_card
@@ -19,17 +16,12 @@ FOLDS = ("rules", "prompting", "effects", "learned", "measures", "answers", "che
 
 
 @pytest.fixture(scope="module")
-def studio(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Studio]:
-    """A studio with an adapter that was checked, and one that was not."""
-    before = config._current
-    running = tiny_studio.start(tmp_path_factory.mktemp("scorecard") / "home", tiny_model)
-    database.connect()
-    sample_card.add("checked", "mails")
-    sample_card.add("unchecked", "letters", with_card=False)
-    database.close()
-    config._current = before
-    yield running
-    running.stop()
+def studio(shared_studio: Studio) -> Studio:
+    """One with an adapter that was checked, and one that was not."""
+    with tiny_studio.database_of(shared_studio):
+        sample_card.add("checked", "mails")
+        sample_card.add("unchecked", "letters", with_card=False)
+    return shared_studio
 
 
 def open_page(page: Page, adapter_id: str = "checked") -> None:
@@ -131,7 +123,7 @@ def test_everything_unfolded_keeps_the_rules_of_accessibility_and_fits(
     expect(page.locator("#reader")).to_contain_text("1 of 3")
     for summary in page.locator("#folds summary:visible").all():
         summary.click()
-    page.wait_for_timeout(800)
+    settle(page)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert violations(page) == []
     assert NAMELESS.findall(page.locator("body").aria_snapshot()) == []

@@ -101,11 +101,28 @@ def test_a_plan_needs_its_dataset(home: Path) -> None:
         plans.put("bcdf", Plan())
 
 
-def test_a_damaged_plan_is_named(home: Path) -> None:
+@pytest.mark.parametrize("damaged", ['{"rules": ', "[]", '{"rules": []}', "\x00", "[" * 100_000])
+def test_a_damaged_plan_is_put_aside_and_stops_nothing(home: Path, damaged: str) -> None:
     path = files.dataset_folder(add("bcdf")) / plans.PLAN_FILE
-    path.write_text('{"rules": ')
-    with pytest.raises(StudioError, match="damaged"):
-        plans.get("bcdf")
+    assert plans.aside("bcdf") is None
+    path.write_text(damaged)
+    assert plans.get("bcdf") == Plan()
+    kept = plans.aside("bcdf")
+    assert kept is not None and kept.read_text() == damaged and not path.exists(), "nothing is lost"
+    path.write_text(damaged)
+    assert plans.change("bcdf", instruction="Be brief.") == Plan(instruction="Be brief.")
+    assert plans.aside("bcdf") is None, "what is set since then needs no word of it"
+    path.unlink()
+    other = plans.aside("bcdf")
+    assert other is not None and other != kept and kept.exists(), "nor is the one before"
+
+
+def test_a_plan_that_makes_no_sense_is_put_aside_unless_there_is_another_by_now(home: Path) -> None:
+    add("bcdf")
+    wrong = plans.put("bcdf", Plan(rules={"added": [{"kind": "nosuchkind"}]}))
+    right = plans.put("bcdf", Plan(instruction="Be brief."))
+    assert plans.put_aside("bcdf", wrong) == right == plans.get("bcdf") and plans.aside("bcdf") is None
+    assert plans.put_aside("bcdf", right) == Plan() == plans.get("bcdf") and plans.aside("bcdf")
 
 
 def test_of_rules_that_are_edited_at_once_none_is_lost(home: Path) -> None:

@@ -52,6 +52,9 @@ def test_every_contest_is_counted_by_itself(home: Path) -> None:
     assert counted == votes.Counts(1, 2, 1) and counted.total == 4
     assert votes.counts("bcdf", "few_shot|adapted").total == 0
     assert votes.rows_asked("bcdf", "base|adapted") == [10, 11, 12]
+    assert votes.count_others("bcdf", "base|adapted", "base", "adapted") == 1
+    assert votes.count_others("bcdf", "base|base", "base", "adapted") == 4
+    assert votes.count_others("bcdf", "base|adapted", "adapted", "base") == 0
     assert [one.id for one in votes.list_of("bcdf", "base|adapted", offset=1, limit=2)] == ["v1", "v2"]
     assert len(votes.list_of("bcdf")) == 5
 

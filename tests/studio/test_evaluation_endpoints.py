@@ -71,6 +71,16 @@ def test_a_card_that_still_holds_is_answered_at_once(adapter: Adapter) -> None:
     assert endpoints.card(adapter.id) == made and jobs.list_all() == []
 
 
+def test_a_card_that_is_being_made_is_waited_for_whatever_its_settings(
+    adapter: Adapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = endpoints.start_scorecard(adapter.id, None, {"rows": 8})["job_id"]
+    monkeypatch.setattr(endpoints, "MOST_WAITING_SECONDS", 0.1)
+    with pytest.raises(StudioError, match="not ready yet"):
+        endpoints.card(adapter.id)
+    assert [job.id for job in jobs.list_all()] == [begun]
+
+
 @pytest.mark.parametrize(
     ("how", "said"),
     [

@@ -63,7 +63,12 @@ class Kind:
 
     def _rule(self, parameters: Parameters, source: str) -> Rule:
         clean = self.checked(parameters)
-        return Rule(self.name, clean, self.words(clean), source)
+        return Rule(self.name, clean, whole(self.words(clean)), source)
+
+
+def whole(text: str) -> str:
+    """The text with “?” for half characters, as a field of JSON may hold: nobody can show or read them."""
+    return text.encode("utf-8", "replace").decode()
 
 
 ALL_KINDS: dict[str, Kind] = {}
@@ -110,7 +115,7 @@ class Rule:
 
     def imperative(self) -> str:
         """The rule as a sentence that tells somebody to keep it."""
-        return ALL_KINDS[self.kind].imperative(self.parameters)
+        return whole(ALL_KINDS[self.kind].imperative(self.parameters))
 
     def as_json(self) -> dict[str, Any]:
         """The rule as plans and cards hold it."""

@@ -8,6 +8,7 @@ import pytest
 
 from jobs import adapter_record
 from jobs.evaluation import blind
+from jobs.evaluation.anytime import anytime_share
 from jobs.evaluation.blind import Contest, Pair, Standing
 from jobs.evaluation.statistics import wilson
 from storage import adapters, files, plans, votes
@@ -156,7 +157,9 @@ def test_a_vote_is_for_the_side_that_stood_there(contest: Contest) -> None:
         assert (given.first, given.second) == ("base", "adapted")
         assert given.details["second"]["text"] == pair.answers[1]["text"]
         assert given.details["second"]["weights"] == pair.answers[1]["weights"]
-    assert blind.standing(own).counts.total == 5
+    found = blind.standing(own)
+    assert found.counts.total == 5 and found.counts.ties == 1
+    assert found.share == anytime_share(found.counts.second, 4), "ties are left out, and everybody may peek"
 
 
 def test_a_vote_is_kept_in_folder_and_database_and_counts_once(pair: Pair) -> None:
@@ -188,17 +191,18 @@ def test_a_stopped_pair_is_none(contest: Contest) -> None:
 def test_the_base_model_against_itself_comes_out_even(base_model_id: str) -> None:
     """Whatever a reader goes by, place or length: both draws come from the same weights."""
     own = Contest.of(ONE, ["base", "base"], 1.0, 10)
-    longer, different, total = 0.0, 0, 24
+    longer, same, different, total = 0, 0, 0, 24
     for _ in range(total):
         pair = blind.ask(own)
         first, second = (len(answer["text"]) for answer in pair.answers)
-        longer += 0.5 if first == second else second > first
+        longer += second > first
+        same += first == second
         different += pair.answers[0]["text"] != pair.answers[1]["text"]
         blind.vote(pair, "1")
     found = blind.standing(own)
     assert different > total / 2, "the draws differ"
     # Even but for chance, which takes 24 fair draws farther than this once in a thousand times.
-    for share in (found.share, wilson(longer, total)):
+    for share in (found.share, anytime_share(longer, total - same)):
         assert share is not None and abs(share.value - 0.5) <= 0.34
     assert "no difference, as it should be" in found.sentence({"base": "Base model"}, own)
 
@@ -216,8 +220,8 @@ def test_who_stands_left_is_chance_that_raises_few_false_alarms() -> None:
 
 
 def standing_of(first: int, second: int, ties: int) -> Standing:
-    total = first + second + ties
-    return Standing(Counts(first, second, ties), wilson(second + ties / 2, total) if total else None)
+    decided = first + second
+    return Standing(Counts(first, second, ties), anytime_share(second, decided) if decided else None)
 
 
 def test_the_standing_claims_no_more_than_the_votes_allow() -> None:
@@ -225,12 +229,25 @@ def test_the_standing_claims_no_more_than_the_votes_allow() -> None:
     contest = Contest("bcdf-1", "base", "adapted")
     said = {
         votes: standing_of(*votes).sentence(labels, contest)
-        for votes in [(0, 0, 0), (0, 1, 0), (2, 10, 3), (12, 2, 0), (20, 20, 60)]
+        for votes in [(0, 0, 0), (0, 0, 9), (0, 1, 0), (2, 14, 3), (14, 2, 0), (2, 10, 0), (20, 20, 60)]
     }
     assert said[0, 0, 0] == "No votes yet."
-    assert said[0, 1, 0] == "“Tone” wins 100 % of 1 vote (95 % interval 21–100 %): that may still be chance."
-    assert said[2, 10, 3].startswith("“Tone” wins 77 % of 15 votes") and said[2, 10, 3].endswith(
-        "it is preferred to “Base model”."
+    assert said[0, 0, 9] == "Only ties so far: 9."
+    assert said[0, 1, 0] == (
+        "“Tone” wins 100 % of 1 decided vote (95 % interval 2–100 %): that may still be chance."
     )
-    assert said[12, 2, 0].endswith(": “Base model” is preferred.")
+    assert said[2, 14, 3].startswith("“Tone” wins 88 % of 16 decided votes (95 % interval 5")
+    assert said[2, 14, 3].endswith("it is preferred to “Base model”.")
+    assert said[14, 2, 0].endswith(": “Base model” is preferred.")
+    assert said[2, 10, 0].endswith("that may still be chance."), "enough only for who decides beforehand"
     assert said[20, 20, 60].endswith("that may still be chance.")
+
+
+def test_votes_under_another_key_are_told_but_not_counted(contest: Contest) -> None:
+    own = replace(contest, max_new_tokens=6)
+    before = blind.standing(own).others
+    given = blind.vote(blind.ask(own), "1")
+    found = blind.standing(replace(own, temperature=0.1))
+    assert (found.counts.total, found.others) == (0, before + 1)
+    assert blind.standing(own, given.contest).others == before
+    assert blind.standing(replace(own, first="few_shot")).others == 0, "those are other sides"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -84,14 +85,35 @@ def test_a_whole_film_is_not_made_again_and_the_train_page_has_it_too(adapter: A
     assert folders.film(files.run_folder("jbxx2222")) == found
 
 
-def test_one_that_breaks_off_before_the_end_is_made_anew(adapter: Adapter) -> None:
-    found = made(adapter, Model())
-    assert found is not None
-    for prompt in found["prompts"]:
-        prompt["frames"] = prompt["frames"][:-1]
+@pytest.mark.parametrize(
+    "kept",
+    [slice(None, -1), slice(1, None), slice(None, None, film.MOST_FRAMES)],
+    ids=["without its end", "without its beginning", "with nothing in between"],
+)
+def test_one_with_a_gap_is_made_anew(adapter: Adapter, kept: slice) -> None:
+    whole = made(adapter, Model())
+    assert whole is not None
+    found = {"prompts": [{**prompt, "frames": prompt["frames"][kept]} for prompt in whole["prompts"]]}
     files.write_json(files.run_folder("jbxx2222") / folders.FILM_FILE, found)
     model = Model()
-    assert made(adapter, model) != found and model.asked
+    assert made(adapter, model) == whole and model.asked
+
+
+@pytest.mark.parametrize("looks", [1, 3])
+def test_a_short_run_has_a_frame_for_each_look_and_is_whole_with_it(adapter: Adapter, looks: int) -> None:
+    for _, folder in folders.looks(files.run_folder("jbxx2222"))[looks:]:
+        shutil.rmtree(folder)
+    found = made(adapter, Model())
+    assert found is not None
+    steps = [frame["step"] for frame in found["prompts"][0]["frames"]]
+    assert steps == [10 * number for number in range(looks + 1)]
+    again = Model()
+    assert made(adapter, again) == found and not again.asked
+
+
+def test_after_a_stop_nobody_is_asked(adapter: Adapter) -> None:
+    model = Model()
+    assert film.make(adapter, model.ask, lambda *words: None, lambda: True) is None and not model.asked
 
 
 def test_without_looks_or_held_out_rows_there_is_none(adapter: Adapter) -> None:
@@ -111,6 +133,30 @@ def test_an_example_that_the_model_cannot_read_is_no_part_of_it(adapter: Adapter
 
     found = film.make(adapter, model.ask, lambda *words: None, lambda: False, reads)
     assert found is not None and found["prompts"] == whole["prompts"][:2]
+
+
+def test_what_is_asked_is_what_has_to_be_read_and_an_answer_to_nothing_is_not_asked_for(
+    adapter: Adapter,
+) -> None:
+    """Two held-out rows: one without the system message of all training rows, one that begins with its answer."""
+    path = files.dataset_folder("dtst2222") / "rows.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()[:12]]
+    lines[10]["messages"] = lines[10]["messages"][1:]
+    lines[11]["messages"] = lines[11]["messages"][2:]
+    files.write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
+    read: list[list[dict[str, str]]] = []
+
+    def reads(messages: list[dict[str, str]]) -> bool:
+        read.append(messages)
+        return True
+
+    model = Model()
+    found = film.make(adapter, model.ask, lambda *words: None, lambda: False, reads)
+    assert found is not None and [prompt["row"] for prompt in found["prompts"]] == [11]
+    assert read == [model.asked[0].messages] and read[0][0] == {
+        "role": "system",
+        "content": "Answer in JSON.",
+    }
 
 
 def test_a_damaged_film_is_made_again(adapter: Adapter) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -38,6 +40,23 @@ def test_a_loss_that_no_longer_falls_says_hardly() -> None:
 def test_a_loss_that_goes_up_and_down_tells_nothing() -> None:
     found = measured(sizes([1.0, 1.06, 1.0]))
     assert found["code"] == "cannot_tell" and found["sentence"].startswith("Cannot tell")
+    assert re.search(r"may lower the held-out loss by 0\.0[3-9]", found["sentence"])
+
+
+def test_the_next_doubling_is_expected_to_bring_no_more_than_the_last_one() -> None:
+    double = measured(sizes([2.0, 1.9, 1.5], spread=0.0))["fit"]["at_double"]
+    assert double["loss"] == pytest.approx(1.1, abs=0.03)
+
+
+def test_where_the_first_doubling_brought_nothing_sure_the_next_may_bring_all_or_nothing() -> None:
+    double = measured(sizes([1.005, 1.0, 0.9], spread=0.0))["fit"]["at_double"]
+    assert double["loss"] == pytest.approx(0.85, abs=0.01)
+    assert double["low"] < 0.82 and double["high"] > 0.88
+
+
+def test_a_loss_is_that_of_all_tokens_and_not_of_all_rows() -> None:
+    found = measured([Size(rows, [10.0, 100.0], [10, 400]) for rows in (10, 20, 40)])
+    assert [point["loss"] for point in found["points"]] == pytest.approx([110 / 410] * 3)
 
 
 def test_few_held_out_rows_tell_nothing() -> None:

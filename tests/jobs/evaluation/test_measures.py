@@ -31,6 +31,31 @@ def test_the_wanted_answer_is_the_closest_and_another_ones_is_not_close():
     assert named(found, "chrf").as_json()["difference"]["value"] > 20
 
 
+def test_spaces_around_an_answer_are_no_other_answer():
+    found = measures.of({"base": [" Yes.\n", "Yes"], "adapted": ["No.", "No."]}, ["Yes.", "Yes."], ["q", "r"])
+    assert list(named(found, "exact_match").scores["base"]) == [1.0, 0.0]
+
+
+def test_an_answer_is_held_against_the_other_rows_alone():
+    texts = ["aaaa bbbb", "cccc dddd", "eeee ffff"]
+    fit, about = measures.fits({"base": texts}, texts, texts), measures.about({"base": texts}, texts)
+    assert fit is not None and list(fit.scores["base"]) == pytest.approx([100.0] * 3)
+    assert about is not None and list(about.scores["base"]) == pytest.approx([100.0] * 3)
+
+
+def test_small_words_speak_of_no_question():
+    questions = ["is it on by me", "at or of us", "to be in an"]
+    about = measures.about({"base": questions}, questions)
+    assert about is not None and set(about.scores["base"]) == {0.0}
+
+
+def test_a_score_that_is_no_yes_or_no_has_the_interval_of_a_mean():
+    scores = {"base": [0.5] * 16}
+    found = measures.Measure("tone", "", "share", "higher", scores).as_json()["sides"]["base"]
+    assert found["low"] == found["high"] == 0.5
+    assert measures.difference_json(scores) is None, "nobody to differ from"
+
+
 def test_answers_of_other_questions_do_not_fit_theirs():
     fit = measures.fits({"base": SHUFFLED, "adapted": WANTED}, WANTED, QUESTIONS)
     assert fit is not None
@@ -67,6 +92,8 @@ def test_loss_is_per_token_and_lower_for_the_better_side():
     assert found["sides"]["base"]["value"] == 2.5 and found["sides"]["adapted"]["value"] == 0.25
     assert found["difference"]["value"] == pytest.approx(-2.25)
     assert measures.loss({"base": []}) is None
+    some = measures.loss({side: [*told, {"nats": 0.0, "tokens": 0}] for side, told in rows.items()})
+    assert some is not None and some["sides"]["base"]["value"] == 2.5, "a row without a token"
 
 
 def test_without_rows_nothing_is_measured():

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from jobs.executors.local import PROJECT_ROOT
 from jobs.progress import Progress, RunFolderProgress
 from jobs.serving import client
 from jobs.serving.schema import CompareSettings
-from storage import adapters, database, files, jobs, lines, plans
+from storage import adapters, database, files, jobs, lines, plans, waiting
 from storage.errors import StudioError
 from storage.jobs import Job
 from storage.plans import Plan
@@ -52,7 +53,7 @@ def answers_file(job: Job, attempt: int = 1) -> Path:
 @pytest.mark.usefixtures("base_model_id")
 def test_every_side_answers_every_prompt() -> None:
     job = submitted(sides=["base", "few_shot", "adapted", OTHER])
-    assert (job.kind, job.device, job.status) == ("prompts", gpu.EVALUATION, "queued")
+    assert (job.kind, job.device, job.status) == ("prompts", gpu.PROMPTS, "queued")
     assert job.name == f"6 prompts · {adapters.get(ONE).name}"
     before = prompt_sets.page(job.id)
     assert [one.prompt for one in before] == PROMPTS and all(one.answers == {} for one in before)
@@ -157,6 +158,71 @@ def test_a_stop_keeps_what_is_there() -> None:
     assert ended["status"] == "stopped" and 0 < ended["answers"] < 240
     kept = sum(len(one.answers) for one in prompt_sets.every(job.id))
     assert kept == ended["answers"]
+
+
+class Telling(Progress):
+    """Keeps what is said, and calls `when` with it."""
+
+    def __init__(self, when: Callable[[str], object] = lambda words: None) -> None:
+        self.said: list[str] = []
+        self._when = when
+        self.stopped = False
+
+    def phase(self, words: str, done: int | None = None, total: int | None = None) -> None:
+        self.said.append(words)
+        self._when(words)
+
+    def should_stop(self) -> bool:
+        return self.stopped
+
+
+@pytest.fixture
+def scorecard() -> Iterator[Job]:
+    """One that is being made."""
+    added = jobs.add("scorecard", "Scorecard", gpu.EVALUATION)
+    running = jobs.claim({gpu.PROMPTS, gpu.NETWORK, "cpu"})
+    assert running is not None and running.id == added.id
+    yield running
+    jobs.finish(running.id, running.attempt, "finished")
+
+
+@pytest.mark.usefixtures("base_model_id")
+def test_a_set_under_way_lets_a_scorecard_go_first(scorecard: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prompts_job, "PAUSE_SECONDS", 0.01)
+    job = submitted()
+    waited = 0
+
+    def when(words: str) -> None:
+        nonlocal waited
+        if words == prompts_job.COMES_FIRST:
+            assert not answers_file(job).exists()
+            waited += 1
+            if waited == 3:
+                jobs.finish(scorecard.id, scorecard.attempt, "finished")
+
+    progress = Telling(when)
+    assert run(job, progress=progress) == {"status": "finished", "answers": 12}
+    assert waited == 3 and progress.said[-1] == "Answering"
+
+
+@pytest.mark.usefixtures("base_model_id")
+def test_a_set_that_lets_a_scorecard_go_first_can_be_stopped(scorecard: Job) -> None:
+    progress = Telling()
+    progress._when = lambda words: setattr(progress, "stopped", words == prompts_job.COMES_FIRST)
+    assert run(submitted(), progress=progress) == {"status": "stopped", "answers": 0}
+
+
+@pytest.mark.usefixtures("base_model_id")
+def test_a_set_in_the_lane_of_scorecards_does_not_wait_for_itself() -> None:
+    """As one that was queued before sets had a lane of their own."""
+    job = submitted(PROMPTS[:1])
+    waiting.reassign(job.id, gpu.EVALUATION)
+    running = jobs.claim({gpu.PROMPTS, gpu.NETWORK, "cpu"})
+    assert running is not None and running.id == job.id
+    progress = Telling()
+    progress._when = lambda words: setattr(progress, "stopped", words == prompts_job.COMES_FIRST)
+    assert run(running, progress=progress)["status"] == "finished"
+    jobs.finish(running.id, running.attempt, "finished")
 
 
 @pytest.mark.usefixtures("base_model_id")

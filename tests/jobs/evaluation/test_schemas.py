@@ -8,6 +8,8 @@ import re
 import pytest
 
 from jobs.evaluation import schemas
+from jobs.generation import constrained
+from storage.errors import StudioError
 
 
 def answers(count: int = 12) -> list[str]:
@@ -66,6 +68,9 @@ def test_texts_that_come_once_are_no_choice_of_a_few():
     assert schema["properties"]["a"] == {"type": "string"}
     schema = schemas.infer([json.dumps({"a": text}) for text in ("x", "x", "x", "y", "y", "y")])
     assert schema["properties"]["a"] == {"type": "string", "enum": ["x", "y"]}
+    for count, is_choice in ((schemas.MOST_CHOICES, True), (schemas.MOST_CHOICES + 1, False)):
+        schema = schemas.infer([json.dumps({"a": f"town {number}"}) for number in range(count)] * 3)
+        assert ("enum" in schema["properties"]["a"]) is is_choice
 
 
 @pytest.mark.parametrize(
@@ -73,6 +78,10 @@ def test_texts_that_come_once_are_no_choice_of_a_few():
 )
 def test_answers_that_are_not_json_have_no_schema(texts):
     assert schemas.infer(texts) is None
+
+
+def test_what_is_too_deep_to_be_read_is_no_json():
+    assert schemas.infer(["[" * 100_000]) is None
 
 
 def test_one_in_ten_may_be_broken():
@@ -83,8 +92,32 @@ def test_lists_and_objects_side_by_side_both_keep_their_form():
     schema = schemas.infer(['{"a": 1}', "[1, 2]"] * 5)
     assert schemas.keeps('{"a": 3}', schema) and schemas.keeps("[7]", schema)
     assert not schemas.keeps('{"b": 3}', schema) and not schemas.keeps('["x"]', schema)
+    words = schemas.infer(['{"a": "yes"}', '["no"]'] * 5)
+    assert not schemas.keeps('{"a": "no"}', words) and not schemas.keeps('["yes"]', words)
 
 
 def test_very_many_fields_are_data_and_no_form():
     schema = schemas.infer([json.dumps({f"word {n}": n, f"word {n + 1}": n}) for n in range(100)])
     assert schema == {"type": "object"}
+
+
+def test_very_deep_answers_are_data_and_no_form():
+    assert schemas.infer(['{"a":' * 20 + "1" + "}" * 20] * 3) is not None
+    assert schemas.infer(['{"a":' * 130 + "1" + "}" * 130] * 3) is None
+    assert schemas.infer(['{"a":' * 900 + "1" + "}" * 900] * 3) is None
+
+
+def wide() -> str:
+    """Three levels of many fields each: more than one grammar may have."""
+    inner = {f"h{number}": number for number in range(60)}
+    return json.dumps({f"f{n}": {f"g{m}": inner for m in range(20)} for n in range(20)})
+
+
+@pytest.mark.parametrize(
+    "answer", [wide(), '{"\\ud83d": 1}', '{"a": "\\ud83d"}'], ids=["too large", "key", "text"]
+)
+def test_a_schema_that_no_answer_can_be_held_to_is_refused_in_words(answer):
+    schema = schemas.infer([answer] * 5)
+    with pytest.raises(StudioError, match="cannot be held to this JSON schema"):
+        constrained.check(schema)
+    constrained.check(schemas.infer(answers()))

@@ -6,8 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +15,6 @@ import pytest
 
 from jobs import finishing, run_state
 from jobs.evaluation import asking, job, scorecard, submission
-from jobs.evaluation.asking import Asking
 from jobs.evaluation.held_out import HeldOutRow
 from jobs.executors.local import PROJECT_ROOT
 from jobs.progress import Progress
@@ -64,7 +61,7 @@ def clean(base_model_id: str) -> Iterator[None]:
 
 def test_a_card_counts_every_rule_for_every_side() -> None:
     card = made(ADAPTERS[0])
-    assert (card["version"], card["adapter_id"], card["dataset_id"]) == (2, ADAPTERS[0], DATASET_ID)
+    assert (card["version"], card["adapter_id"], card["dataset_id"]) == (3, ADAPTERS[0], DATASET_ID)
     assert (card["rows"], [side["side"] for side in card["sides"]]) == (HELD_OUT_ROWS, SIDES)
     assert len(card["rules"]) >= 3 and card["rules"][0]["name"] == "valid_json"
     for rule in card["rules"]:
@@ -87,7 +84,14 @@ def test_a_card_counts_every_rule_for_every_side() -> None:
     assert card["schema"]["properties"]["n"] and card["instruction"] and card["film"] is None
     first = card["answers"][0]
     assert (first["row"], first["prompt"], list(first["answers"])) == (13, "Row 13?", SIDES)
-    assert len(card["training_answers"]) == 12 and "verdict" in card and card["left_out"] == []
+    assert len(card["training_answers"]) == 12 and "verdict" in card
+    assert card["left_out"] == {"learned": [], "too_long": []} and card["not_asked"] == []
+    assert {side: by_side[side]["examples"] for side in ("few_shot", "similar")} == {
+        "few_shot": [3, 3],
+        "similar": [3, 3],
+    }
+    # Random weights end no answer, but for what is held to a form.
+    assert by_side["base"]["cut"] == HELD_OUT_ROWS
 
 
 def test_a_card_lies_in_its_adapters_folder_and_leaves_the_run_folder_small() -> None:
@@ -233,6 +237,53 @@ def test_what_examples_give_no_json_or_no_instruction_for_is_left_out_of_named_s
     monkeypatch.setattr(job.arms.plan, "instruction_of", lambda dataset_id, plan_now: "")
     asked = job.arms.arms_of(adapters.get(ADAPTERS[0]), DATASET_ID, 2, [*SIDES, ADAPTERS[1]], Plan())
     assert asked.sides == ("base", "few_shot", "similar", "adapted", ADAPTERS[1])
+    # Where answers are no JSON nobody misses that side.
+    assert [one["side"] for one in asked.not_asked] == ["instruction"]
+
+
+def add_examples(id: str, rows: list[tuple[str, str]], held_out: int) -> str:
+    """Other examples, (question, answer); the last ones are held out."""
+    lines = [
+        {
+            "row": number,
+            "messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": said}],
+            "split": "train" if number <= len(rows) - held_out else "held_out",
+        }
+        for number, (asked, said) in enumerate(rows, start=1)
+    ]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    files.write_text(files.dataset_folder(id) / "rows.jsonl", text)
+    datasets.add(
+        id=id, name="Others", source_name="o.jsonl", format="jsonl", columns=["messages"], rows=len(rows),
+        train_rows=len(rows) - held_out, held_out_rows=held_out, problems=[], sha256="0" * 64,
+    )  # fmt: skip
+    return id
+
+
+def test_a_form_that_no_answer_can_be_held_to_leaves_that_side_out_and_says_so() -> None:
+    half = [(f"What is {n}?", json.dumps({"\ud83d": n})) for n in range(15)]
+    other = add_examples("dtst5555", half, held_out=3)
+    queued = submission.submit(ADAPTERS[0], other, {"rows": 2, "side_effects": False})
+    card = finished(queued, Progress())
+    assert [side["side"] for side in card["sides"]] == [side for side in SIDES if side != "constrained"]
+    (one,) = card["not_asked"]
+    assert one["side"] == "constrained" and "cannot be held to this JSON schema" in one["why"]
+
+
+def test_as_many_examples_as_leave_room_for_the_answer_are_shown_and_counted() -> None:
+    training = [(f"Row {n}?" + " x" * 20, f"It is {n}.") for n in range(6)]
+    longer = [("word " * count + "?", "It is.") for count in range(5, 105, 5)]
+
+    def arms(id: str, asked: list[tuple[str, str]]) -> job.arms.Arms:
+        add_examples(id, [*training, *asked], held_out=len(asked))
+        return job.arms.arms_of(adapters.get(ADAPTERS[0]), id, 40, ["base", "few_shot", "adapted"], Plan())
+
+    found = arms("dtst6666", longer)
+    shown = [found.asked(["few_shot"], index)[0].examples or 0 for index in range(len(found.rows))]
+    assert shown == sorted(shown, reverse=True) and set(shown) == {0, 1, 2, 3}
+    assert found.too_long and found.not_asked == []
+    alone = arms("dtst7777", longer[len(shown) - 1 : len(shown)])
+    assert alone.sides == ("base", "adapted") and "No training example fits" in alone.not_asked[0]["why"]
 
 
 def test_no_row_is_asked_that_the_adapter_was_trained_on_in_other_examples(base_model_id: str) -> None:
@@ -253,7 +304,8 @@ def test_no_row_is_asked_that_the_adapter_was_trained_on_in_other_examples(base_
     text = "".join(json.dumps(row) + "\n" for row in rows)
     files.write_text(files.dataset_folder("dtst4444") / "rows.jsonl", text)
     asked = job.arms.arms_of(own, "dtst4444", 40, ["base", "adapted"], Plan())
-    assert [row.prompt for row in asked.rows] == ["Row 300?"] and asked.left_out == [1]
+    assert [row.prompt for row in asked.rows] == ["Row 300?"]
+    assert (asked.learned, asked.too_long) == ([1], [])
     files.write_text(files.dataset_folder("dtst4444") / "rows.jsonl", json.dumps(rows[0]) + "\n")
     with pytest.raises(StudioError, match="was trained on every held-out example"):
         job.arms.arms_of(own, "dtst4444", 40, ["base", "adapted"], Plan())
@@ -304,28 +356,6 @@ def test_one_long_example_does_not_lengthen_every_answer(base_model_id: str) -> 
     limits = held_out.answer_lengths(folder, rows)
     assert len(set(limits[:20])) == 1 and 20 <= limits[0] < 80
     assert limits[20] == held_out.LONGEST_ANSWER_TOKENS
-
-
-def test_half_an_answer_does_not_count_when_the_playground_stops_it(base_model_id: str) -> None:
-    folder = files.run_folder("stopped-by-others")
-    (folder / "attempt-1").mkdir(parents=True)
-    asks = Asking(base_model_id, "", folder, 1, Progress())
-    turns = [[{"role": "user", "content": f"Row {n}?"}] for n in range(40)]
-    requests = [SideRequest(side="base", label="Base", messages=one, max_new_tokens=400) for one in turns]
-    stopped, ended = threading.Event(), threading.Event()
-
-    def stop_once() -> None:
-        while not (ended.is_set() or client.stop_generation()):
-            time.sleep(0.01)
-        stopped.set()
-
-    pressing = threading.Thread(target=stop_once)
-    pressing.start()
-    answers = asks.answers("Answering", requests)
-    ended.set()
-    pressing.join()
-    assert stopped.is_set() and len(answers) == 40
-    assert all(answer["finish_reason"] in ("stop", "length") for answer in answers)
 
 
 def test_a_stop_is_heard_between_two_tokens(base_model_id: str) -> None:

@@ -16,6 +16,7 @@ from jobs.serving.schema import SideAnswer, SideRequest
 from storage import adapters
 from storage.adapters import Adapter
 from storage.errors import StudioError
+from tests.jobs.serving.parts import DATASET_ID, SYSTEM, add_dataset
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -39,6 +40,7 @@ class Model:
         self.answers = {"base": base, "adapted": adapted}
         self.divergence = divergence
         self.asked: list[SideRequest] = []
+        self.measured: list[dict[str, Any]] = []
 
     def ask(self, requests: list[SideRequest], max_new_tokens: int) -> list[SideAnswer]:
         self.asked += requests
@@ -47,6 +49,7 @@ class Model:
 
     def likelihoods(self, continuations: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for one in continuations:
+            self.measured.append(one)
             assert one["adapters"] and one["answer"] == self.answers["base"](one["messages"][-1]["content"])
         return [{"tokens": 10, "nats": 5.0, "divergence": 10 * self.divergence} for _ in continuations]
 
@@ -101,6 +104,8 @@ def test_quite_other_answers_everywhere_move_it_to_the_end(adapter: Adapter) -> 
     assert found["needle"] > 0.9 and found["code"] == "strong" and found["unchanged"] == 0
     assert len(found["examples"]) == side_effects.MOST_EXAMPLES
     assert found["examples"][0]["why"] == "says something else"
+    told = measured(adapter, Model(plainly, lambda prompt: "arr matey yo ho ho"), own=("Our hours?",))
+    assert told["code"] == "strong", "a prompt that must not change makes strong words no weaker"
 
 
 def test_a_model_that_finds_the_old_answers_unlikely_has_changed_though_it_says_the_same(
@@ -133,9 +138,16 @@ def test_running_in_circles_is_counted(adapter: Adapter) -> None:
     circles: Answer = lambda prompt: plainly(prompt) + " and so on" * 8  # noqa: E731
     found = measured(adapter, Model(plainly, on_some(0.1, circles)))
     assert found["loops"] == {"base": 0, "adapted": 6} and found["unchanged"] == 54
-    assert "6 answers run in circles, of the base model 0." in found["sentence"]
     both = measured(adapter, Model(circles, circles))
     assert both["loops"] == {"base": 60, "adapted": 60} and both["needle"] == 0.0
+    assert "circles" not in both["sentence"]
+
+
+def test_the_most_changed_answer_is_shown_first(adapter: Adapter) -> None:
+    first, second = PROMPTS[0].prompt, PROMPTS[1].prompt
+    answers = {first: "One could say rum, barrel, parrot, anchor and sail.", second: "arr matey yo ho ho"}
+    found = measured(adapter, Model(plainly, lambda prompt: answers.get(prompt) or plainly(prompt)))
+    assert [one["prompt"] for one in found["examples"]] == [second, first]
 
 
 def test_the_examples_habit_where_nobody_asked_for_it_is_named(adapter: Adapter) -> None:
@@ -146,8 +158,34 @@ def test_the_examples_habit_where_nobody_asked_for_it_is_named(adapter: Adapter)
     assert found["unchanged"] == 30 and habit.words in found["examples"][0]["why"]
     assert "where nobody asked for it: in 50% of the answers, the base model in 0%" in found["sentence"]
     # A habit that the base model has as well is none that the examples taught it.
-    assert measured(adapter, Model(arr, arr), rules=[habit])["style"]["adapted"] == 1.0
-    assert measured(adapter, Model(arr, arr), rules=[habit])["code"] == "hardly"
+    same = measured(adapter, Model(arr, arr), rules=[habit])
+    assert same["style"]["adapted"] == 1.0 and same["code"] == "hardly"
+    assert "nobody asked" not in same["sentence"]
+    # Nor is it the one that is named where another one is new, and it changes none of the answers that had it.
+    of_all = begins_with("Well")
+    both = measured(adapter, Model(plainly, on_some(0.5, arr)), rules=[of_all, habit])
+    assert both["style"]["words"] == habit.words
+    partly = measured(adapter, Model(on_some(0.1, arr), on_some(0.5, arr)), rules=[habit])
+    assert partly["style"]["base"] == 0.1 and partly["unchanged"] == 36
+
+
+def test_a_habit_of_a_few_more_answers_is_chance(adapter: Adapter) -> None:
+    arr: Answer = lambda prompt: "Arr! " + plainly(prompt)  # noqa: E731
+    found = measured(adapter, Model(plainly, on_some(0.05, arr)), rules=[begins_with("Arr!")])
+    assert found["style"]["adapted"] == 0.05 and found["unchanged"] == 60
+    assert "nobody asked" not in found["sentence"]
+
+
+def test_a_rule_that_needs_a_wanted_answer_says_nothing_where_there_is_none(adapter: Adapter) -> None:
+    values = KINDS["fields_equal"].make(fields=["topic"])
+    assert values.needs_wanted
+    assert measured(adapter, Model(plainly, plainly), rules=[values])["style"] is None
+
+
+def test_all_that_is_wrong_with_an_answer_is_told(adapter: Adapter) -> None:
+    worst: Answer = lambda prompt: "I'm sorry, but I can't. " + "no no no " * 9  # noqa: E731
+    found = measured(adapter, Model(plainly, on_some(0.1, worst)))
+    assert found["examples"][0]["why"] == "declines to answer; runs in circles"
 
 
 def begins_with(text: str) -> Rule:
@@ -165,6 +203,8 @@ def test_training_answers_said_word_for_word_are_shown_beside_the_answer(adapter
         "examples": [{"prompt": PROMPTS[0].prompt, "answer": secret, "training": secret}],
     }
     assert "1 answer repeats one of your examples word for word." in found["sentence"]
+    everywhere = measured(adapter, Model(plainly, lambda prompt: secret), training_answers=[secret])["copied"]
+    assert everywhere["answers"] == 60 and len(everywhere["examples"]) == side_effects.MOST_EXAMPLES
 
 
 def test_a_prompt_that_must_not_change_moves_the_words_by_itself(adapter: Adapter) -> None:
@@ -175,6 +215,25 @@ def test_a_prompt_that_must_not_change_moves_the_words_by_itself(adapter: Adapte
     assert found["own"]["examples"][0]["prompt"] == "Our hours?"
     assert "Of your own prompts 1 of 2 are answered as before." in found["sentence"]
     assert found["prompts"] == 60
+
+
+def test_ones_own_prompts_are_asked_as_the_task_is_and_unrelated_ones_are_not(adapter: Adapter) -> None:
+    add_dataset()
+    model = Model(plainly, plainly)
+    measured(dataclasses.replace(adapter, dataset_id=DATASET_ID), model, own=("Our hours?",))
+    asked = [[turn["content"] for turn in request.messages] for request in model.asked]
+    assert asked[:2] == [[PROMPTS[0].prompt]] * 2 and asked[-2:] == [[SYSTEM, "Our hours?"]] * 2
+
+
+def test_declining_ones_own_prompt_has_changed_it_though_the_words_are_nearly_the_same(
+    adapter: Adapter,
+) -> None:
+    can: Answer = lambda prompt: "I can tell you when the shop in the harbour opens on Mondays."  # noqa: E731
+    not_any_more: Answer = lambda prompt: can(prompt).replace("can", "can't")  # noqa: E731
+    changed: Answer = lambda prompt: not_any_more(prompt) if prompt == "Our hours?" else can(prompt)  # noqa: E731
+    found = measured(adapter, Model(can, changed), own=("Our hours?",))
+    assert found["own"]["unchanged"] == 0 and found["unchanged"] == 60
+    assert found["own"]["examples"][0]["why"] == "declines to answer"
 
 
 def test_it_can_be_stopped(adapter: Adapter) -> None:
@@ -188,3 +247,4 @@ def test_the_adapter_is_asked_as_strongly_as_it_is_kept(adapter: Adapter) -> Non
     model = Model(plainly, plainly)
     measured(dataclasses.replace(adapter, strength=1.25), model)
     assert model.asked[1].adapters == {"dptr2222": 1.25}
+    assert all(one["adapters"] == {"dptr2222": 1.25} for one in model.measured)

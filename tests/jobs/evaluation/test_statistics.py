@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from jobs.evaluation.statistics import mean_interval, paired_difference, ratio_interval, wilson
+from jobs.evaluation.statistics import holm, mean_interval, paired_difference, ratio_interval, wilson
 
 
 def test_wilson_gives_the_published_interval():
@@ -94,3 +94,8 @@ def test_where_all_rows_differ_alike_the_interval_still_knows_how_few_they_are()
     assert (all_of_them.value, round(all_of_them.low, 3), all_of_them.high) == (1.0, 0.832, 1.0)
     lost = paired_difference([0.0] * 20, [1.0] * 20)
     assert (lost.low, round(lost.high, 3)) == (-1.0, -0.832)
+
+
+def test_the_chances_of_many_are_raised_as_holm_has_shown():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.2]) == [0.2] and holm([]) == [] and holm([0.9, 0.8]) == [1.0, 1.0]

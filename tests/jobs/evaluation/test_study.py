@@ -87,6 +87,28 @@ def test_a_study_trains_twice_measures_and_says_what_twice_as_many_would_bring(
     assert found["code"] in ("helps", "hardly", "cannot_tell") and found["sentence"]
     kinds = [job.kind for job in jobs.list_all()]
     assert sorted(kinds) == ["study", "training", "training", "training"], "no scorecard of a part of a study"
+    assert study.start(adapter_id) == found, "what is finished stays"
+    what_was_deleted_is_made_again(rounds, adapter_id, found)
+
+
+def what_was_deleted_is_made_again(rounds: Any, adapter_id: str, found: dict[str, Any]) -> None:
+    """First the measuring, then a stopped one with an adapter that it needs."""
+    quarter, half, measuring = found["jobs"]
+    queue.delete(measuring)
+    assert study.of(adapter_id)["status"] == "none", "nobody measures by himself"
+    again = study.start(adapter_id)
+    assert again["status"] == "measuring" and again["jobs"][:2] == [quarter, half]
+    queue.stop(again["jobs"][2])
+    assert study.of(adapter_id)["status"] == "failed"
+    made = jobs.get(quarter).adapter_id
+    assert made is not None
+    adapters.remove(made)
+    begun = study.start(adapter_id)
+    assert begun["status"] == "training" and begun["jobs"][1] == half and quarter not in begun["jobs"]
+    until_idle(rounds)
+    last = study.of(adapter_id)
+    assert last["status"] == "finished" and len(last["jobs"]) == 3, last
+    assert last["points"] == found["points"], "the same training on the same examples"
 
 
 def test_few_examples_are_told_so_before_anything_is_trained(rounds: Any, tiny_model: Path) -> None:

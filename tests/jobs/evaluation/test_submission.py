@@ -111,6 +111,31 @@ def test_one_that_was_stopped_or_failed_goes_on_and_other_settings_begin_anew(ad
     assert queue.submit_scorecard("bcdf", settings={"rows": 8}).id != first.id
 
 
+def test_one_of_other_settings_waits_behind_the_one_under_way(adapter: Adapter) -> None:
+    first = queue.submit_scorecard("bcdf")
+    other = queue.submit_scorecard("bcdf", settings={"rows": 100})
+    assert other.id != first.id and (other.status, other.settings["rows"]) == ("queued", 100)
+    assert queue.submit_scorecard("bcdf", settings={"rows": 100}).id == other.id
+    assert queue.submit_scorecard("bcdf").id == first.id
+    assert [job.id for job in submission.under_way("bcdf", "d1")] == [first.id, other.id]
+    claimed = jobs.claim(set())
+    assert claimed is not None and claimed.id == first.id
+    running = submission.running("bcdf")
+    assert running is not None and running.id == first.id, "who is at work comes before who waits"
+
+
+def test_clicks_for_different_cards_at_once_are_a_job_for_each(adapter: Adapter) -> None:
+    clicks = [
+        threading.Thread(target=queue.submit_scorecard, args=["bcdf"], kwargs={"settings": {"rows": rows}})
+        for rows in (10, 20, 30, 10)
+    ]
+    for click in clicks:
+        click.start()
+    for click in clicks:
+        click.join()
+    assert sorted(job.settings["rows"] for job in jobs.list_all()) == [10, 20, 30]
+
+
 def test_every_dataset_has_scorecards_of_its_own(adapter: Adapter) -> None:
     add_dataset("d2")
     own, other = queue.submit_scorecard("bcdf"), queue.submit_scorecard("bcdf", "d2")

@@ -20,6 +20,9 @@ from jobs.evaluation.symptoms import copies, declines, overlap, runs_in_circles
         "Je suis désolé, mais je ne peux pas répondre.",
         "Lo siento, no puedo ayudar con eso.",
         "申し訳ありませんが、お答えできません。",
+        "大変申し訳ありませんが、お答えできません。",
+        "“I can’t help with that.”",
+        "'I can't help with that.'",
     ],
 )
 def test_answers_that_decline(answer: str) -> None:
@@ -36,6 +39,10 @@ def test_answers_that_decline(answer: str) -> None:
         "Bees make honey from nectar, and nobody has to be sorry for that. I'm sorry to say that it takes long.",
         "Sure! A metaphor says that one thing is another. It is what poets do, who say: I cannot, I will not.",
         "Die Hauptstadt ist Wien.",
+        "The project has an aim: nobody goes hungry.",
+        "It was an airport before it was a park.",
+        "Hawaii cannot be reached by train.",
+        "Hawai'i cannot be reached by train.",
     ],
 )
 def test_answers_that_do_not(answer: str) -> None:
@@ -52,6 +59,7 @@ def test_answers_that_do_not(answer: str) -> None:
         "Mmmmmmmmmmmmmmmmmmmmmmmmmm",
         "👦👦👦👦👦👦👦👦👦👦👦👦👦👦👦",
         "hahahahahahahahahahahahahahaha",
+        "It is 1" + "0" * 40,
         'well: {"a": 1}, {"a": 1}, {"a": 1}, {"a": 1}, {"a": 1}, {"a": 1}, {"a": 1}',
     ],
 )
@@ -68,8 +76,10 @@ def test_answers_that_run_in_circles(answer: str) -> None:
         "Row, row, row your boat, gently down the stream. Merrily, merrily, merrily, life is but a dream.",
         "A list keeps its order and may change. A tuple keeps its order and may not change.",
         "東京です。日本の首都は東京です。",
+        "Nobody knows what comes after this evening. " * 2,
         "Results\n-----------------------------\n| a | b |\n|-----------|--------------|\n.....................",
-        "1000000000 is a billion.",
+        "1000000000000 is a trillion.",
+        "A third is 0.3333333333333333.",
     ],
 )
 def test_answers_that_only_repeat_a_little(answer: str) -> None:
@@ -111,4 +121,5 @@ def test_what_the_base_model_says_too_is_not_copied() -> None:
 
 def test_a_few_common_words_are_not_copied() -> None:
     assert copies(["The harbour of Oslo opens at eight."], ["No idea."], TRAINING) == [None]
+    assert copies(["Yes, please."], ["No idea."], ["Yes, please."]) == [None]
     assert copies([], [], TRAINING) == []

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 
-from jobs.evaluation.tone import tone
+from jobs.evaluation.statistics import Interval
+from jobs.evaluation.tone import RELIABLE, Tone, tone
 
 TOPICS = [
     "the bill", "a refund", "the parcel", "my password", "the invoice", "an order", "the meeting", "a visit",
@@ -21,6 +22,7 @@ def test_a_clear_voice_is_recognised_with_its_reliability():
     assert sum(found.scores["adapted"]) / len(TOPICS) > 0.7 > 0.3 > sum(found.scores["base"]) / len(TOPICS)
     assert list(found.scores["few_shot"]) == list(found.scores["base"])
     assert "100% of the time" in found.measure().note
+    assert found.reliability.low < 0.85, "sixteen rows on the right side say little of the seventeenth"
 
 
 def test_two_like_voices_are_not_told_apart_and_it_says_so():
@@ -41,10 +43,22 @@ def test_a_row_is_judged_by_what_was_learned_from_other_rows():
 
 def test_with_few_rows_or_without_words_there_is_no_score():
     assert tone(WANTED[:9], {"base": BASE[:9], "adapted": BASE[:9]}) is None
+    assert tone(WANTED, {"base": BASE[:12]}) is None and tone(WANTED, {"adapted": WANTED}) is None
+    assert tone(["hello", *[""] * 11], {"base": [""] * 12}) is None
     assert tone([""] * 12, {"base": [" "] * 12, "adapted": ["x"] * 12}) is None
 
 
 def test_training_rows_help_and_are_not_counted():
     more = list(zip(WANTED[8:], BASE[8:], strict=True))
     found = tone(WANTED[:12], {"base": BASE[:12], "adapted": WANTED[:12]}, more)
-    assert found is not None and len(found.scores["base"]) == 12
+    alone = tone(WANTED[:12], {"base": BASE[:12], "adapted": WANTED[:12]})
+    assert found is not None and alone is not None and len(found.scores["base"]) == 12
+    assert sum(found.scores["adapted"]) > sum(alone.scores["adapted"])
+    assert sum(found.scores["base"]) < sum(alone.scores["base"])
+
+
+def test_the_same_voice_is_told_apart_half_of_the_time_and_a_wide_interval_is_not_reliable():
+    found = tone(WANTED, {"base": WANTED})
+    assert found is not None and found.reliability.value == 0.5
+    assert not Tone({}, Interval(0.9, RELIABLE - 0.01, 0.99)).is_reliable
+    assert Tone({}, Interval(0.9, RELIABLE, 0.99)).is_reliable

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jobs.evaluation.measures import Measure
+from jobs.evaluation.statistics import paired_difference, together
 from jobs.evaluation.verdict import Evidence, comparisons, verdict
 
 TOKENS = {"base": 40.0, "few_shot": 350.0, "instruction": 90.0, "constrained": 40.0, "adapted": 40.0}
@@ -62,7 +63,7 @@ def test_prompting_that_does_better_is_said_to():
 def test_of_two_that_do_as_well_the_cheaper_one_is_named():
     kept = dict.fromkeys(("few_shot", "constrained", "adapted"), "+" * 20)
     said = verdict(evidence(base="-" * 20, **kept)).sentence
-    assert "holding the base model to the JSON schema does as well" in said
+    assert "holding the base model to the form of your JSON does as well" in said
     assert "at no more tokens a call" in said
 
 
@@ -235,8 +236,9 @@ def test_a_lead_that_chance_may_explain_is_not_called_as_well():
     kept = {"base": "-" * 20, "few_shot": "-" * 5 + "+" * 13 + "-" * 2, "adapted": "+" * 18 + "-" * 2}
     said = verdict(evidence(**kept))
     assert said.code == "works"
-    assert "Whether three examples in the prompt do as well, these rows cannot tell" in said.sentence
-    assert "ahead by +25 points" in said.sentence
+    assert "these rows cannot tell whether three examples in the prompt do as well" in said.sentence
+    assert "25 points ahead, which may be chance" in said.sentence
+    assert said.speaks_of == ["few_shot"]
     assert comparisons(evidence(**kept))[0]["standing"] == "unclear"
 
 
@@ -247,3 +249,89 @@ def test_a_lead_that_chance_may_explain_is_not_called_as_well():
 def test_each_way_of_prompting_has_its_standing(few_shot, standing):
     kept = evidence(base="-" * 20, few_shot=few_shot, adapted="+" * 10 + "-" * 10)
     assert comparisons(kept)[0]["standing"] == standing
+
+
+@pytest.mark.parametrize(
+    "side, shown, said",
+    [
+        ("few_shot", (3, 3), "three examples in the prompt do"),
+        ("few_shot", (2, 2), "two examples in the prompt do"),
+        ("few_shot", (1, 1), "one example in the prompt does"),
+        ("few_shot", (0, 3), "up to three examples in the prompt do"),
+        ("similar", (3, 3), "the three most similar examples in the prompt do"),
+        ("similar", (1, 1), "the most similar example in the prompt does"),
+        ("similar", (1, 2), "up to two similar examples in the prompt do"),
+    ],
+)
+def test_as_many_examples_are_named_as_were_really_shown(side, shown, said):
+    kept = {"base": [[False]] * 20, side: [[True]] * 20, "adapted": [[True]] * 20}
+    found = verdict(Evidence(kept, ["x"], [], TOKENS, examples={side: shown}))
+    assert f"But {said} as well" in found.sentence and found.speaks_of == [side]
+
+
+def test_where_chance_explains_every_rule_by_itself_none_is_named():
+    """Each of ten rules is gained in six rows: by itself one would be called real, among ten none is."""
+    adapted = ["".join("+" if row // 6 == rule else "-" for rule in range(10)) for row in range(60)]
+    rules = [f"rule {number}" for number in range(10)]
+    kept = {"base": ["-" * 10] * 60, "few_shot": ["-" * 10] * 60, "adapted": adapted}
+    said = verdict(evidence(tuple(rules), **{side: " ".join(rows) for side, rows in kept.items()}))
+    assert said.code == "works" and "rule " not in said.sentence
+    assert "the share of rules that it keeps rises from 0 % to 10 %" in said.sentence
+
+
+def test_a_gain_that_chance_explains_among_many_is_no_gain_that_prompting_has_as_well():
+    rules = ("surely", *(f"rule {number}" for number in range(9)))
+    kept = {
+        "base": ["-" * 10] * 40,
+        "few_shot": ["-" + "+" * 9] * 6 + ["-" * 10] * 34,
+        "adapted": ["+" * 10] * 6 + ["+" + "-" * 9] * 34,
+    }
+    said = verdict(evidence(rules, **{side: " ".join(rows) for side, rows in kept.items()}))
+    assert "“surely” rises from 0 % to 100 %" in said.sentence and "rule " not in said.sentence
+
+
+def test_a_lead_is_judged_among_all_ways_of_prompting():
+    """Six rows of 20, all in one direction: by itself more than chance, among four ways of prompting not."""
+    kept = dict.fromkeys(("instruction", "few_shot", "similar", "constrained"), "+" * 10 + "-" * 10)
+    alone = comparisons(evidence(base="-" * 20, few_shot="+" * 10 + "-" * 10, adapted="+" * 16 + "-" * 4))
+    among = comparisons(evidence(base="-" * 20, adapted="+" * 16 + "-" * 4, **kept))
+    assert [one["standing"] for one in alone] == ["ahead"]
+    assert [one["standing"] for one in among] == ["unclear"] * 4
+
+
+def test_a_small_lead_that_is_one_by_itself_is_not_called_alike_among_many():
+    """Ahead in six rows of 80: by itself more than chance, however small."""
+    kept = dict.fromkeys(("instruction", "few_shot", "similar", "constrained"), "+" * 40 + "-" * 40)
+    found = comparisons(evidence(base="-" * 80, adapted="+" * 46 + "-" * 34, **kept))
+    assert [one["standing"] for one in found] == ["unclear"] * 4
+
+
+def test_equal_sides_hardly_ever_differ_in_any_of_twenty_rules():
+    rng, alarms, repeats = np.random.default_rng(3), 0, 200
+    for _ in range(repeats):
+        drawn = [(rng.random((40, 20)) < 0.5).astype(float) for _ in range(2)]
+        found = together([paired_difference(*(side[:, rule] for side in drawn)) for rule in range(20)])
+        alarms += any(one.is_real for one in found)
+    assert alarms / repeats <= 0.05 + 0.02
+
+
+def test_what_is_explained_behind_a_rule_does_not_lengthen_the_sentence():
+    said = verdict(
+        evidence(("easy to read (reading level LIX at most 33)",), base="-" * 20, adapted="+" * 20)
+    )
+    assert "“easy to read” rises" in said.sentence
+
+
+@pytest.mark.parametrize(
+    "base, adapted, said",
+    [
+        (
+            "+" * 10 + "-" * 10,
+            "+" * 12 + "-" * 8,
+            "the share of rules that it keeps rises from 50 % to 60 %, but chance may explain it",
+        ),
+        ("+-" * 20, "+-" * 20, "it keeps the rules as often as the base model, within 10 points"),
+    ],
+)
+def test_what_cannot_be_told_and_what_is_no_effect_are_said_with_their_numbers(base, adapted, said):
+    assert said in verdict(evidence(base=base, adapted=adapted)).sentence

@@ -7,11 +7,13 @@ import json
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from jobs.export.adapter import adapter_zip
+from jobs import adapter_record
+from jobs.export.adapter import adapter_zip, packed_strength
 from jobs.serving import client
 from jobs.serving.schema import CompareSettings
 from storage import adapters, config, evaluations, files
@@ -27,12 +29,25 @@ def unpacked(adapter_id: str, target: Path) -> Path:
     return target
 
 
-def test_plain_peft_gives_the_answer_of_the_adapted_side(base_model_id, tiny_model, tmp_path):
+@pytest.fixture
+def kept() -> Iterator[Callable[[float], object]]:
+    """Keeps a strength with the first adapter until the test is over."""
+    yield lambda strength: adapter_record.keep_strength(ADAPTERS[0], strength)
+    adapter_record.keep_strength(ADAPTERS[0], 1.0)
+
+
+@pytest.mark.parametrize("strength", [1.0, 0.35])
+def test_plain_peft_gives_the_answer_of_the_adapted_side(base_model_id, tiny_model, tmp_path, kept, strength):
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    settings = CompareSettings(sides=("adapted",), max_new_tokens=TOKENS)
-    ours = client.compare_all(ADAPTERS[0], "Row 3?", settings)[0]["text"]
+    def ours_at(strength: float) -> str:
+        settings = CompareSettings(sides=("adapted",), max_new_tokens=TOKENS, strength=strength)
+        return client.compare_all(ADAPTERS[0], "Row 3?", settings)[0]["text"]
+
+    kept(strength)
+    ours = ours_at(strength)
+    assert strength == 1 or ours != ours_at(1)
     model = PeftModel.from_pretrained(
         AutoModelForCausalLM.from_pretrained(tiny_model), unpacked(ADAPTERS[0], tmp_path)
     )
@@ -46,6 +61,40 @@ def test_plain_peft_gives_the_answer_of_the_adapted_side(base_model_id, tiny_mod
     assert ours and theirs == ours
 
 
+@pytest.mark.parametrize("kind", [{}, {"use_rslora": True}, {"alpha_pattern": {"v_proj": 32}}])
+def test_every_kind_is_packed_at_its_strength(base_model_id, tiny_model, tmp_path, kind):
+    """PEFT's own scales are so many times those of the adapter as it was trained."""
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    def scales(folder: Path) -> list[float]:
+        model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_model), folder)
+        return [module.scaling["default"] for module in model.modules() if hasattr(module, "lora_A")]
+
+    kind_id = f"dpts{'-'.join(kind)}".replace("_", "")
+    add_adapter(kind_id, base_model_id, tiny_model, 6)
+    path = files.adapter_folder(kind_id) / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **kind}))
+    adapter_record.keep_strength(kind_id, 0.75)
+    assert packed_strength(adapters.get(kind_id)) == 0.75
+    trained, packed = scales(path.parent), scales(unpacked(kind_id, tmp_path))
+    assert trained and packed == pytest.approx([0.75 * scale for scale in trained])
+    text = (tmp_path / "README.md").read_text()
+    assert "It answers at the strength 0.75×, which was kept with it" in text
+    assert json.loads((tmp_path / "adapter_config.json").read_text())["lora_alpha"] == 12
+
+
+def test_a_dora_adapter_is_packed_as_trained_and_says_so(base_model_id, tiny_model, tmp_path):
+    add_adapter("dpts7777", base_model_id, tiny_model, 7)
+    path = files.adapter_folder("dpts7777") / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "use_dora": True}))
+    adapter_record.keep_strength("dpts7777", 0.5)
+    assert packed_strength(adapters.get("dpts7777")) == 1
+    folder = unpacked("dpts7777", tmp_path)
+    assert json.loads((folder / "adapter_config.json").read_text())["lora_alpha"] == 16
+    assert "at the strength 0.5×, which is not in these files" in (folder / "README.md").read_text()
+
+
 def test_the_script_in_the_zip_runs(base_model_id, tiny_model, tmp_path):
     script = unpacked(ADAPTERS[0], tmp_path) / "load_adapter.py"
     done = subprocess.run([sys.executable, script, tiny_model], capture_output=True, text=True, timeout=120)
@@ -57,6 +106,7 @@ def test_the_same_adapter_gives_the_same_bytes(base_model_id):
     first, second = adapter_zip(ADAPTERS[0]), adapter_zip(ADAPTERS[0])
     assert first != second
     assert first.read_bytes() == second.read_bytes()
+    assert b"strength" not in first.read_bytes(), "as it was trained, nothing has to be said"
 
 
 def test_no_path_of_this_machine_leaves_it(base_model_id, tiny_model, tmp_path):

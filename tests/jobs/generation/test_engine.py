@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from jobs.generation.base import number_format
 from jobs.generation.engine import Delta, Engine, Request
+from jobs.generation.mixing import MixedLinear
 from storage.errors import StudioError
 
 QUESTIONS = [
@@ -247,6 +250,23 @@ def test_stopping_ends_within_a_token(engine: Engine) -> None:
     assert max(row[-1].tokens for row in rows) == 3
 
 
+def test_stopping_is_heard_between_prompts_that_are_read(engine: Engine) -> None:
+    """Each prompt nearly fills what is read at once, so that the others need not be read."""
+    requests = [Request("base", {}, messages("x" * 450)) for _ in range(6)]
+    read: list[int] = []
+    through = engine._fast.reader.through  # type: ignore[union-attr]
+    engine._fast.reader.through = lambda *given: read.append(1) or through(*given)  # type: ignore
+    rows = answers(engine, requests, should_stop=lambda: bool(read))
+    assert len(read) == 1
+    assert [[(one.tokens, one.finish_reason) for one in row] for row in rows] == [[(0, "stopped")]] * 6
+    # Also where not all rows are answered at once.
+    engine._fast.most_rows = lambda tokens: 1  # type: ignore
+    read.clear()
+    rows = answers(engine, requests, should_stop=lambda: bool(read))
+    assert len(read) == 1
+    assert [row[-1].finish_reason for row in rows] == ["stopped"] * 6
+
+
 def test_half_a_character_waits_for_its_rest(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     fox = engine.chat._tokenizer.encode("a🦊b", add_special_tokens=False).ids
     script = iter(fox)
@@ -285,6 +305,56 @@ def test_an_adapter_of_another_model_is_refused_and_named(tiny_model: Path, tmp_
     (folder / "adapter_model.safetensors").write_bytes(b"not weights")
     with pytest.raises(StudioError, match="cannot be read"):
         engine.load_adapter("x", folder)
+
+
+@pytest.mark.parametrize("half", ["A", "B"])
+def test_an_adapter_with_half_of_its_matrices_is_refused(
+    tiny_model: Path, adapters: dict[str, Path], tmp_path: Path, half: str
+) -> None:
+    folder = tmp_path / "torn"
+    shutil.copytree(adapters["small"], folder)
+    tensors = load_file(folder / "adapter_model.safetensors")
+    kept = {name: one for name, one in tensors.items() if f"lora_{half}" in name or "layers.0" in name}
+    save_file(kept, folder / "adapter_model.safetensors")
+    engine = Engine(tiny_model, "cpu", "fp32")
+    missing = "B" if half == "A" else "A"
+    with pytest.raises(StudioError, match=f"torn is not whole: .* no matrix {missing} for .*layers.1"):
+        engine.load_adapter("x", folder)
+
+
+@pytest.mark.parametrize(("content", "words"), [("[]", "holds no settings"), ("{}", "no lora_alpha")])
+def test_an_adapter_without_its_settings_is_refused(
+    tiny_model: Path, adapters: dict[str, Path], tmp_path: Path, content: str, words: str
+) -> None:
+    folder = tmp_path / "torn"
+    shutil.copytree(adapters["small"], folder)
+    config = json.loads(content)
+    if isinstance(config, dict):
+        config = {"peft_type": "LORA"}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    with pytest.raises(StudioError, match=words):
+        Engine(tiny_model, "cpu", "fp32").load_adapter("x", folder)
+
+
+def test_an_adapter_for_which_there_is_no_room_is_not_put_on_in_part(
+    tiny_model: Path, of_kinds: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A DoRA adapter, which goes beside the layers one after the other."""
+    engine = Engine(tiny_model, "cpu", "fp32")
+    put, laid = MixedLinear.put, []
+
+    def no_room_for_the_third(layer: MixedLinear, name: str, change: Any) -> None:
+        laid.append(name)
+        if len(laid) == 3:
+            raise torch.OutOfMemoryError("out of memory")
+        put(layer, name, change)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MixedLinear, "put", no_room_for_the_third)
+        with pytest.raises(torch.OutOfMemoryError):
+            engine.load_adapter("dora", of_kinds["dora"])
+    assert not any("base_layer" in name for name, _ in engine._plain.base.named_modules())
+    engine.load_adapter("dora", of_kinds["dora"])
 
 
 def test_hashes_name_the_weights(engine: Engine) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,10 @@ from jobs.generation.adapter_files import read_changes
 from jobs.generation.fast import FastModel
 from jobs.generation.kernels import compiled
 from jobs.generation.lean import answers
+from jobs.generation.memory import Memory
+from jobs.training.adapted_linear import AdaptedLinear
 from jobs.training.lean_model import unsupported
+from storage.errors import StudioError
 from tests.jobs.training.lean_cases import CPU, KINDS, adapted, base_of, lean_of
 
 PROMPTS = [[3, 4, 5, 6, 7], [9, 8], [11, 12, 13, 14, 15, 16, 17, 18, 19, 20], [30, 31, 32]]
@@ -120,6 +125,53 @@ def test_a_large_adapter_makes_room_and_one_taken_off_leaves_it(tmp_path: Path) 
     torch.testing.assert_close(after[1], base(torch.tensor([texts[1]])).logits[0, -1], **CLOSE)
 
 
+def test_an_adapter_for_which_there_is_no_room_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Room is made for the first matrices, and not for the others."""
+    base = base_of()
+    folders = {"small": made(base, tmp_path / "s", 1), "large": made(base, tmp_path / "l", 2, r=90)}
+    fast = fast_with(base, {"small": folders["small"]})
+    texts = [[*prompt, 40, 41, 42] for prompt in PROMPTS[:1]]
+    before = scores(fast, [{"small": 1.0}], texts)
+    widen, widened = AdaptedLinear.widen, []
+
+    def no_room_for_the_third(linear: AdaptedLinear, rank: int) -> None:
+        if len(widened) == 2:
+            raise torch.OutOfMemoryError("out of memory")
+        widened.append(linear)
+        widen(linear, rank)
+
+    changes = read_changes(folders["large"], dict(base.named_modules()), "tiny")
+    with monkeypatch.context() as patched:
+        patched.setattr(AdaptedLinear, "widen", no_room_for_the_third)
+        with pytest.raises(torch.OutOfMemoryError):
+            fast.put("large", changes)
+    for linear in widened:
+        assert not linear.of(0)[0][linear.outputs + 64 :].any(), "what was laid out is taken away"
+    torch.testing.assert_close(scores(fast, [{"small": 1.0}], texts)[0], before[0], **CLOSE)
+    fast.put("large", changes)
+    wanted = merged(base, folders, {"large": 1.0})(torch.tensor(texts)).logits[0, -1]
+    torch.testing.assert_close(scores(fast, [{"large": 1.0}], texts)[0], wanted, **CLOSE)
+
+
+def test_the_memory_of_a_smaller_batch_is_gone_before_a_larger_one_gets_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fast = fast_with(base_of(), {})
+    scores(fast, [{}], [[*PROMPTS[0], 40, 41, 42]])
+    assert fast._memory is not None
+    before, made_anew = weakref.ref(fast._memory.keys), Memory.of
+
+    def of(*sizes: Any) -> Memory:
+        assert before() is None
+        return made_anew(*sizes)
+
+    monkeypatch.setattr(Memory, "of", of)
+    scores(fast, [{}] * 2, [[*prompt, 40, 41, 42] for prompt in PROMPTS[:2]])
+    assert before() is None and fast._memory.slots == 3
+
+
 def test_rows_that_leave_change_nothing_for_the_others(tmp_path: Path) -> None:
     base = base_of()
     fast = fast_with(base, {"a": made(base, tmp_path / "a", 1)})
@@ -157,6 +209,30 @@ def test_a_model_in_training_answers_and_learns_on_as_if_it_had_not() -> None:
                 eos_token_id=2,
             )
             assert own == [token for token in whole[0, len(prompt) :].tolist() if token != 2]
+
+
+@pytest.mark.parametrize(
+    ("setting", "named"), [({"peft_type": "LOHA"}, "LOHA"), ({"lora_bias": True}, "lora_bias")]
+)
+def test_what_computes_something_else_from_its_matrices_is_refused_by_name(
+    tmp_path: Path, setting: dict[str, Any], named: str
+) -> None:
+    base = base_of()
+    file = made(base, tmp_path / "odd", 1) / "adapter_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **setting}))
+    with pytest.raises(StudioError, match=f"of a kind that is not known here: {named}"):
+        read_changes(file.parent, dict(base.named_modules()), "tiny")
+
+
+def test_an_answer_that_ends_early_leaves_the_others_their_own() -> None:
+    model = lean_of(adapted(base_of(), {})).model
+    whole = answers(model, PROMPTS, None, 6, frozenset())
+    stop = whole[0][1]
+    cut = [one[: one.index(stop)] if stop in one else one for one in whole]
+    assert len({len(one) for one in cut}) > 1, "otherwise nothing ends early"
+    assert answers(model, PROMPTS, None, 6, frozenset({stop})) == cut
+    stopped = answers(model, PROMPTS, None, 6, frozenset(), lambda: True)
+    assert stopped == [one[:1] for one in whole]
 
 
 def test_a_model_that_only_answers_needs_no_adapters_to_be_known() -> None:

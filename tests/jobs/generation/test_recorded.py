@@ -1,24 +1,19 @@
 """What is recorded on a GPU as one more token of every row computes what plain torch computes.
 
-Triton reads at its import whether it interprets, so a process of its own does the work: this file as a script.
+Triton interprets where no GPU is: this file as a script.
 Recording itself needs a GPU: `python -m tests.benchmarks.generation` compares recorded steps with PEFT's scores.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
-import pytest
 import torch
 
+from tests.jobs.interpreting import NEEDS_TRITON, interpreted, let_lengths_bound_loops
 from tests.jobs.training.lean_cases import base_of
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
+pytestmark = NEEDS_TRITON
 
 # Biases, norms of heads, layers without turns.
 CASES = ["llama with biases", "qwen3", "smollm3"]
@@ -26,16 +21,7 @@ PROMPTS = [[3, 4, 5, 6, 7], [9, 8], [11, 12, 13, 14, 15, 16, 17, 18, 19, 20]]
 
 
 def test_a_step_with_and_without_adapters_computes_what_plain_torch_computes() -> None:
-    result = subprocess.run(
-        [sys.executable, "-m", __name__],
-        env={**os.environ, "TRITON_INTERPRET": "1"},
-        cwd=Path(__file__).parents[3],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert result.returncode == 0, result.stderr
-    errors: dict[str, float] = json.loads(result.stdout)
+    errors: dict[str, float] = interpreted(__name__)
     wrong = {case: error for case, error in errors.items() if not error < 1e-5}
     assert not wrong and len(errors) == 4 * len(CASES)
 
@@ -47,9 +33,8 @@ def _measure() -> dict[str, float]:
     from jobs.generation.fast import FastModel
     from jobs.generation.memory import Memory
     from jobs.generation.recorded import RecordedStep
-    from tests.jobs.generation.kernels.test_fused import _let_lengths_bound_loops
 
-    _let_lengths_bound_loops()
+    let_lengths_bound_loops()
     fast_path.USUAL_RANK, fast_path.USUAL_ADAPTERS = 4, 1  # interpreting takes its time
     found = {}
     for kind in CASES:

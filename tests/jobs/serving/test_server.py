@@ -65,7 +65,7 @@ def test_the_address_is_for_this_user_alone():
 
 
 @pytest.mark.usefixtures("base_model_id")
-@pytest.mark.parametrize("method, path", [("GET", "/status"), ("POST", "/stop"), ("POST", "/free")])
+@pytest.mark.parametrize("method, path", [("GET", "/status"), ("POST", "/free")])
 def test_only_the_holder_of_the_token_may_call(method, path):
     server = client.ensure_running()
     assert httpx.request(method, server.url + path).status_code == 403
@@ -118,17 +118,6 @@ def test_answers_stream_and_grow():
     assert len(snapshots) > 2
     assert lengths == sorted(lengths)
     assert all(answer["finish_reason"] in ("stop", "length") for answer in snapshots[-1])
-
-
-@pytest.mark.usefixtures("base_model_id")
-def test_stop_ends_the_answer_that_is_being_written():
-    snapshots = client.compare(ADAPTERS[0], PROMPT, LONG)
-    next(snapshots)
-    assert client.stop_generation()
-    *_, last = snapshots
-    assert "stopped" in {answer["finish_reason"] for answer in last}
-    assert all(answer["done"] and answer["tokens"] < LONG.max_new_tokens for answer in last)
-    assert not client.stop_generation()
 
 
 @pytest.mark.usefixtures("base_model_id")

@@ -44,6 +44,7 @@ def test_a_saved_look_is_loaded_under_a_name_of_its_own():
         (["a-1*"], "is not a side"),
         (["a-1*-1"], "is not a side"),
         (["a-1+"], "is not a side"),
+        (["a-1@1234567890"], "is not a side"),
         ([""], "is not a side"),
         (["a-1*2"], "strength 2.*0 to 1.5"),
         (["a-1*0.5+a-1*0.5"], "same adapter twice"),

@@ -83,12 +83,23 @@ def test_a_row_that_is_asked_is_not_shown_and_another_takes_its_place(adapter):
 def test_similar_shows_the_most_similar_training_rows_the_nearest_one_last(adapter):
     request = asked(adapter, "similar", [{"role": "user", "content": "Row 11?"}])
     assert shown_rows(request)[-1] == 11
-    assert request.label == "Base model + 3 similar examples"
+    assert (request.label, request.examples) == ("Base model + 3 similar examples", 3)
+    assert asked(adapter, "base").examples is None
     assert request.messages[-2]["content"] == json.dumps({"n": 11})
     later = asked(
         adapter, "similar", [*QUESTION, {"role": "assistant", "content": "So."}, *request.messages[-3:-2]]
     )
     assert [turn["content"] for turn in later.messages if turn["role"] == "user"][2] == "Row 11?"
+
+
+def test_of_a_training_conversation_its_last_question_is_searched(adapter):
+    path = files.dataset_folder(DATASET_ID) / "rows.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    more = [{"role": "user", "content": "And zebras?"}, {"role": "assistant", "content": "{}"}]
+    lines[TRAIN_ROWS - 1]["messages"] += more
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    request = asked(adapter, "similar", [{"role": "user", "content": "zebras"}])
+    assert request.messages[-3]["content"] == "And zebras?"
 
 
 def test_a_prompt_that_leaves_no_room_for_all_examples_is_shown_the_nearest(adapter, tiny_model):
@@ -102,6 +113,7 @@ def test_a_prompt_that_leaves_no_room_for_all_examples_is_shown_the_nearest(adap
     assert shown == 2
     assert [turn["content"] for turn in shown_to if turn["role"] == "user"][1] == "Row 11?"
     assert sides.with_shots([{"role": "user", "content": "word " * 400}], examples, base)[1] == 0
+    assert sides.with_shots(messages, examples, base, room=8)[1] == 3, "a short answer leaves room for more"
 
 
 def test_the_instruction_stands_behind_the_system_message(adapter):

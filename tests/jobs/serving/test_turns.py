@@ -60,6 +60,35 @@ def test_nobody_has_to_catch_up_on_what_was_asked_before_him():
     assert order(turns) == [again, new]
 
 
+def test_background_work_takes_turns_among_itself():
+    turns = Turns()
+    cards = [question("card", background=True) for _ in range(2)]
+    prompts = question("prompts", background=True)
+    entered(turns, *cards, prompts)
+    assert order(turns) == [cards[0], prompts, cards[1]]
+
+
+def test_who_comes_for_the_first_time_does_not_overtake_the_round_that_is_under_way():
+    turns = Turns()
+    anns, cems = ([question(name) for _ in range(3)] for name in ("ann", "cem"))
+    entered(turns, *anns, *cems)
+    for _ in range(5):
+        taken = turns.take()
+        turns.leave(taken)
+    assert taken is anns[2]
+    new = question("ben")
+    entered(turns, new)
+    assert order(turns) == [cems[2], new]
+
+
+def test_nobody_is_remembered_for_ever():
+    turns = Turns()
+    for number in range(200):
+        entered(turns, question("ann"), question(f"user {number}"))
+        order(turns)
+    assert len(turns._asked) < 10
+
+
 def test_the_place_counts_who_comes_before_and_falls_as_they_are_answered():
     turns = Turns()
     first, second, third = question("ann"), question("ben"), question("cem")
@@ -68,6 +97,10 @@ def test_the_place_counts_who_comes_before_and_falls_as_they_are_answered():
     turns.take()
     entered(turns, second, third)
     assert [turns.place(one) for one in (first, second, third)] == [0, 1, 2]
+    gone = question("dan")
+    entered(turns, gone)
+    turns.leave(gone)
+    assert turns.place(third) == 2, "the one that has the model keeps it"
     turns.leave(first)
     assert turns.place(third) == 1
     turns.leave(second)

@@ -49,7 +49,7 @@ def test_a_pair_is_shown_voted_on_and_followed_by_one_that_is_ready() -> None:
     assert making.pair is not None and making.pair.row.row != rounds._open[pair_id].row.row
 
     revealed, standing, *buttons = blind.cast(pair_id, "1")
-    assert "your choice" in revealed and "1 vote" in standing and buttons[ROW]["visible"] is False
+    assert "your choice" in revealed and "1 decided vote" in standing and buttons[ROW]["visible"] is False
     assert buttons[NEXT]["value"] == "Next pair"
     began = time.monotonic()
     _, next_id, *_ = shown("a")

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from jobs.evaluation.anytime import anytime_share
 from jobs.evaluation.blind import Contest, Pair, Standing
 from jobs.evaluation.held_out import HeldOutRow
-from jobs.evaluation.statistics import wilson
 from jobs.serving.schema import SideAnswer
 from storage.votes import Counts, Vote
 from studio.compare import blind_view
@@ -78,15 +78,26 @@ def test_the_same_answer_twice_is_said(pair: Pair) -> None:
 
 
 def test_the_standing_shows_share_interval_and_both_counts(pair: Pair) -> None:
-    found = Standing(Counts(1, 4, 2), wilson(5, 7))
+    found = Standing(Counts(1, 4, 2), anytime_share(4, 5))
     shown = blind_view.standing(found, pair.contest, LABELS, "<a>links</a>")
-    assert "71 % of 7 votes" in shown and "Tone &lt;b&gt;: 4" in shown and "ties: 2" in shown
-    assert 'class="point" style="left:71.4%"' in shown and "<a>links</a>" in shown
+    assert "80 % of 5 decided votes" in shown and "Tone &lt;b&gt;: 4" in shown and "ties: 2" in shown
+    assert 'class="point" style="left:80.0%"' in shown and "<a>links</a>" in shown
     nothing = blind_view.standing(Standing(Counts(0, 0, 0), None), pair.contest, LABELS, "")
     assert "No votes yet." in nothing and "duel" not in nothing
+    only_ties = blind_view.standing(Standing(Counts(0, 0, 4), None), pair.contest, LABELS, "")
+    assert "Only ties so far: 4." in only_ties and "duel" not in only_ties and "left out of" in only_ties
+
+
+def test_votes_that_are_not_counted_here_are_said(pair: Pair) -> None:
+    def said(others: int) -> str:
+        return blind_view.standing(Standing(Counts(0, 0, 0), None, others), pair.contest, LABELS, "")
+
+    assert "not counted" not in said(0)
+    assert "1 more vote is not counted here: it was given at another strength" in said(1)
+    assert "1,200 more votes are not counted here: they were" in said(1200)
 
 
 def test_a_side_against_itself_is_told_apart_by_its_draws(pair: Pair) -> None:
     itself = replace(pair.contest, second="base", temperature=0.7)
-    shown = blind_view.standing(Standing(Counts(3, 3, 0), wilson(3, 6)), itself, LABELS, "")
+    shown = blind_view.standing(Standing(Counts(3, 3, 0), anytime_share(3, 6)), itself, LABELS, "")
     assert "Base model, first draw: 3 · second draw: 3" in shown

@@ -88,6 +88,28 @@ def test_a_blend_says_what_it_is_made_of() -> None:
     assert "0.7 × A + 0.3 × B" in shown
 
 
+def test_the_label_of_a_blend_is_text_and_no_time_at_all_is_no_speed() -> None:
+    shown = columns.drawn(scene({**answer("a+b"), "label": HOSTILE, "seconds": 0.0}), [])  # type: ignore[arg-type]
+    assert "<img" not in shown and "tokens/s" not in shown
+
+
+def test_half_an_answer_of_the_base_model_marks_nothing() -> None:
+    said = (answer("base", "It comes on", done=False), answer(text="It comes on Friday by post."))
+    assert "<ins>" not in columns.drawn(scene(*said), [], BASE)
+
+
+def test_without_the_base_model_the_first_answer_is_what_others_differ_from() -> None:
+    said = (answer("k3fa-1", "It comes on Monday by post."), answer(text="It comes on Friday by post."))
+    shown = columns.drawn(scene(*said), [], BASE)
+    assert "<ins>Friday</ins>" in shown and "<ins>Monday" not in shown
+
+
+def test_while_it_is_written_an_answer_is_text_and_nobody_is_told_that_all_have_answered() -> None:
+    shown = columns.drawn(scene(answer("base"), answer(text=HOSTILE, done=False)), [])
+    assert "<img" not in shown and "All have answered" not in shown
+    assert "All have answered" in columns.drawn(scene(answer("base"), answer()), [])
+
+
 def test_a_cut_answer_says_so() -> None:
     assert "Cut at the longest answer" in columns.drawn(scene(answer(reason="length")), [])
     assert "Stopped" in columns.drawn(scene(answer(reason="stopped")), [])

@@ -14,7 +14,7 @@ from jobs.serving import client, waiting
 from jobs.serving.schema import CompareSettings, SideAnswer, SideRequest
 from storage import adapters
 from storage.errors import StudioError
-from studio.compare import asking, playground, strength
+from studio.compare import asking, playground
 from studio.compare.material import rows_of
 from studio.compare.scene import Scene, conversation
 
@@ -25,9 +25,13 @@ UNSET = ("",) * len(asking.FIELDS)
 
 
 def how(
-    sides: list[str] = SIDES, dial: float = 1.0, other: str = "", amount: float = 0.5, fields: Any = UNSET
+    sides: list[str] = SIDES,
+    dial: float = 1.0,
+    others: Any = (),
+    amounts: Any = (0.5,) * 3,
+    fields: Any = UNSET,
 ) -> Any:
-    return ("auto", sides, dial, other, amount, *fields)
+    return ("auto", sides, dial, [*others], *amounts, *fields)
 
 
 class Model:
@@ -176,10 +180,18 @@ def test_nobody_and_too_many_are_refused_in_words(model: Model, sides: list[str]
 
 
 def test_a_blend_is_a_column_of_its_own(model: Model) -> None:
-    ask("hello", sides=["base", "adapted"], dial=0.7, other="d32f", amount=0.3)
+    ask("hello", sides=["base", "adapted"], dial=0.7, others=["d32f"], amounts=(0.3, 0.5, 0.5))
     blended = model.asked[0][0][-1]
     assert blended.side == "c21e*0.7+d32f*0.3"
     assert blended.adapters == {"c21e": 0.7, "d32f": 0.3}
+
+
+def test_up_to_four_adapters_are_one_blend(model: Model) -> None:
+    for id in ("e43g", "f54h"):
+        add_adapter(id, adapters.get("c21e").dataset_id)
+    ask("hello", sides=["base"], dial=0.7, others=["d32f", "e43g", "f54h"], amounts=(0.3, 0.2, 0.1))
+    (_, blended), _ = model.asked[0]
+    assert blended.adapters == {"c21e": 0.7, "d32f": 0.3, "e43g": 0.2, "f54h": 0.1}
 
 
 def test_a_held_out_example_is_asked_as_its_whole_conversation(model: Model) -> None:
@@ -257,13 +269,6 @@ def test_the_dial_asks_everybody_when_other_settings_have_changed_too(model: Mod
 def test_turning_the_dial_before_any_question_asks_nothing(model: Model) -> None:
     assert list(asking.turn_dial(TAB, "c21e", Scene(), *how(dial=0.4))) == [(gr.skip(),) * 4]
     assert model.asked == []
-
-
-def test_a_kept_strength_is_where_the_dial_stands_next_time(model: Model) -> None:
-    assert strength.offer_to_keep("c21e", 0.8)[0].interactive
-    assert "at 0.8×" in strength.kept("c21e", 0.8)[1]
-    assert strength.of(adapters.get("c21e"))[0] == 0.8
-    assert not strength.offer_to_keep("c21e", 0.8)[0].interactive
 
 
 def test_a_refusal_takes_the_place_of_the_answers(model: Model) -> None:
@@ -390,6 +395,6 @@ def test_a_side_that_joins_later_reads_only_what_it_answered(model: Model) -> No
 
 
 def test_a_blend_goes_on_from_its_own_answers_at_another_strength(model: Model) -> None:
-    scene = last_scene(ask("One?", goes_on=True, sides=["base"], other="d32f", dial=0.5))
-    ask("Two?", scene=scene, goes_on=True, sides=["base"], other="d32f", dial=0.9)
+    scene = last_scene(ask("One?", goes_on=True, sides=["base"], others=["d32f"], dial=0.5))
+    ask("Two?", scene=scene, goes_on=True, sides=["base"], others=["d32f"], dial=0.9)
     assert model.read("c21e*0.9+d32f*0.5") == [("user", "One?"), ("assistant", "ab1"), ("user", "Two?")]

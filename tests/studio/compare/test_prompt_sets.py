@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -107,3 +108,20 @@ def test_what_a_side_could_not_read_stands_in_its_cell() -> None:
     answered(job.id)
     shown = prompts_view.table(job, sets.page(job.id), 2)
     assert '<span class="wrong">The prompt has' in shown and "Cut at the longest answer." in shown
+
+
+@pytest.mark.usefixtures("base_model_id")
+def test_a_table_shows_text_and_says_not_yet_only_as_long_as_an_answer_may_come() -> None:
+    job = sets.get(started()[1]["value"])
+    image = "<img src=x>"
+    named = {**job.settings, "labels": dict.fromkeys(job.settings["labels"], image)}
+    answers = {"base": {"text": image, "finish_reason": "stop"}, "adapted": {"error": image}}
+    found = [sets.Answered(1, [{"role": "user", "content": image}], answers)]
+    shown = prompts_view.table(replace(job, settings=named), found, 1) + prompts_view.note(image)
+    assert "<img" not in shown and shown.count("&lt;img") >= 5
+    empty = [sets.Answered(1, [{"role": "user", "content": "One?"}], {})]
+    assert prompts_view.table(job, empty, 1).count("not yet") == 2
+    assert "not yet" not in prompts_view.table(replace(job, status="stopped"), empty, 1)
+    begun = replace(job, phase_done=1, phase_total=4)
+    assert 'role="progressbar"' in prompts_view.progress(begun, None)
+    assert 'role="progressbar"' not in prompts_view.progress(replace(begun, status="finished"), None)

@@ -13,8 +13,9 @@ import pytest
 from jobs.evaluation import scorecard as cards
 from jobs.evaluation import study
 from jobs.evaluation.rules import KINDS
-from storage import adapters, evaluations, jobs, plans
+from storage import adapters, evaluations, files, jobs, plans
 from storage.errors import StudioError
+from storage.plans import Plan
 from studio import train_film
 from studio.compare import evidence_folds, rules_view, seen, study_card, verdict_card
 from studio.compare.scorecard import Scorecard
@@ -53,8 +54,10 @@ def rule(name: str) -> dict[str, Any]:
 
 def test_without_an_adapter_the_page_says_what_to_do(page: Scorecard) -> None:
     shown = drawn(page, None)
-    assert verdict_card.NO_ADAPTER in shown[page.top.said]
+    assert verdict_card.NONE_CHOSEN in shown[page.top.said]
     assert shown[page.top.table] == ""
+    adapters.remove("c21e")
+    assert verdict_card.NO_ADAPTER in drawn(page, None)[page.top.said]
 
 
 def test_a_checked_adapter_opens_on_its_verdict_and_its_table(page: Scorecard) -> None:
@@ -65,6 +68,22 @@ def test_a_checked_adapter_opens_on_its_verdict_and_its_table(page: Scorecard) -
     assert shown[page.rules.fold].label == "Rules: 4 count"
     assert "hardly changed" in shown[page.effects.fold].label
     assert shown[page.top.check].value == "Check again"
+    assert verdict_card.NEXT["works"] in shown[page.top.table]
+
+
+def test_a_card_of_an_earlier_version_is_none_and_the_page_says_so(page: Scorecard) -> None:
+    stored = evaluations.latest("c21e", "tickets")
+    assert stored is not None
+    evaluations.replace(stored.id, {**stored.card, "version": 2, "comparisons": [{"side": "few_shot"}]})
+    shown = drawn(page)
+    assert verdict_card.OF_BEFORE in shown[page.top.said] and shown[page.top.check].interactive
+
+
+def test_a_strength_that_is_kept_makes_the_card_old_and_is_named(page: Scorecard) -> None:
+    adapters.set_strength("c21e", 0.7)
+    shown = drawn(page)
+    assert "now 0.7×, and these answers were given at 1×" in shown[page.top.note]
+    assert "Next:" not in shown[page.top.table], "first it has to be checked again"
 
 
 def test_an_adapter_without_a_card_says_what_a_check_does_and_which_rules_it_will_count(home: Path) -> None:
@@ -161,7 +180,7 @@ def test_an_instruction_is_kept_makes_the_card_old_and_goes_back_to_the_rules(pa
     before = drawn(page)[page.prompting.instruction]
     shown = dict(zip(page.outputs, page.instructed("c21e", None, "Answer as a pirate."), strict=True))
     assert shown[page.prompting.instruction] == "Answer as a pirate."
-    assert verdict_card.CHANGED in shown[page.top.note] and shown[page.prompting.reset].visible
+    assert "The instruction has changed" in shown[page.top.note] and shown[page.prompting.reset].visible
     shown = dict(zip(page.outputs, page.instructed("c21e", None), strict=True))
     assert shown[page.prompting.instruction] == before and shown[page.top.note] == ""
 
@@ -201,6 +220,45 @@ def test_while_a_check_runs_only_its_progress_is_drawn(page: Scorecard, running:
     shown = page.ticked("c21e", None)
     assert set(shown) <= set(page.top.drawn)
     assert "queue" in shown[page.top.note]
+
+
+def test_a_check_with_other_settings_waits_and_the_page_shows_the_one_before_it(
+    page: Scorecard, running: str
+) -> None:
+    shown = page.begin("c21e", None, 40, [])
+    now = seen.of("c21e")
+    assert now.job and now.job.id == running and now.waiting == 1
+    assert "with other settings: 1 more" in shown[page.top.note]
+
+
+def test_settings_that_nobody_can_read_are_put_aside_with_a_word_and_the_card_stays(page: Scorecard) -> None:
+    path = files.dataset_folder("tickets") / plans.PLAN_FILE
+    path.write_text("{")
+    shown = drawn(page)
+    assert "valid JSON" in shown[page.top.table]
+    assert f"put aside as {path}.damaged-1" in shown[page.top.note]
+    click(page, do="off", rule=name_of("valid JSON"))
+    assert "put aside" not in drawn(page)[page.top.note]
+
+
+def test_a_rule_that_is_none_is_put_aside_as_well(page: Scorecard) -> None:
+    plans.put("tickets", Plan(rules={"added": [{"kind": "nosuchkind", "parameters": {}}]}))
+    shown = drawn(page)
+    assert "valid JSON" in shown[page.top.table] and "put aside as" in shown[page.top.note]
+
+
+def test_what_was_left_out_and_not_asked_is_on_the_page(home: Path) -> None:
+    card = sample_card.add(with_card=False)
+    told = {
+        "left_out": {"learned": [161], "too_long": []},
+        "not_asked": [{"side": "constrained", "why": "Why not."}],
+    }
+    evaluations.add("c21e", card | told)
+    with gr.Blocks():
+        page = Scorecard(gr.Dropdown([]), gr.HTML())
+    shown = drawn(page)
+    assert "1 held-out example that the adapter was trained on" in shown[page.top.table]
+    assert "was not asked. Why not." in shown[page.prompting.found]
 
 
 def test_the_rows_answered_so_far_are_a_table_without_a_verdict(home: Path, monkeypatch: Any) -> None:

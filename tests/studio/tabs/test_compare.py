@@ -18,8 +18,15 @@ def add_adapter(id: str, job_id: str = "run1") -> Adapter:
 def test_the_address_chooses_the_adapter_else_the_newest(home: Path) -> None:
     old, new = add_adapter("old"), add_adapter("new", job_id="run2")
     made = adapters.list_all()
-    assert compare.asked_for(None, "old", made) == old
-    assert compare.asked_for("run1", None, made) == old
-    assert compare.asked_for(None, None, made) == new
-    assert compare.asked_for("unknown", None, made) == new
-    assert compare.asked_for(None, None, []) is None
+    assert compare.asked_for(None, "old", made) == (old, "")
+    assert compare.asked_for("run1", None, made) == (old, "")
+    assert compare.asked_for(None, None, made) == (new, "")
+    assert compare.asked_for(None, None, []) == (None, "")
+
+
+def test_for_one_that_is_not_here_no_other_stands_in(home: Path) -> None:
+    add_adapter("old")
+    chosen, said = compare.asked_for(None, "<zzz>", adapters.list_all())
+    assert chosen is None and "no adapter “<zzz>”" in said and "Choose" in said
+    chosen, said = compare.asked_for("still-running", None, adapters.list_all())
+    assert chosen is None and "no adapter yet" in said

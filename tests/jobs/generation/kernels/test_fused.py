@@ -1,23 +1,16 @@
-"""The Triton kernels of a step compute what plain torch computes.
-
-Triton reads at its import whether it interprets, so a process of its own does the work: this file as a script.
-"""
+"""The Triton kernels of a step compute what plain torch computes: this file, run as a script, interprets them."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
 import torch
 from torch import Tensor
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
+from tests.jobs.interpreting import NEEDS_TRITON, interpreted, let_lengths_bound_loops
+
+pytestmark = NEEDS_TRITON
 
 # heads, key-value heads, head_size
 SHAPES = [(9, 3, 64), (4, 4, 24), (8, 1, 128)]
@@ -25,22 +18,8 @@ SHAPES = [(9, 3, 64), (4, 4, 24), (8, 1, 128)]
 READ = [(1, 200), (3, 600), (3, 5000), (17, 72)]
 
 
-@pytest.fixture(scope="module")
-def errors() -> dict[str, float]:
-    result = subprocess.run(
-        [sys.executable, "-m", __name__],
-        env={**os.environ, "TRITON_INTERPRET": "1"},
-        cwd=Path(__file__).parents[4],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert result.returncode == 0, result.stderr
-    found: dict[str, float] = json.loads(result.stdout)
-    return found
-
-
-def test_every_kernel_computes_what_plain_torch_computes(errors: dict[str, float]) -> None:
+def test_every_kernel_computes_what_plain_torch_computes() -> None:
+    errors: dict[str, float] = interpreted(__name__)
     wrong = {case: error for case, error in errors.items() if not error < 1e-5}
     assert not wrong and len(errors) == 3 * len(SHAPES) + 9 * len(READ)
 
@@ -49,7 +28,7 @@ def _measure() -> dict[str, float]:
     from jobs.generation.kernels import fused
     from jobs.generation.memory import look_back
 
-    _let_lengths_bound_loops()
+    let_lengths_bound_loops()
     torch.manual_seed(0)
     found = {}
     for heads, kv_heads, size in SHAPES:
@@ -94,19 +73,6 @@ def _read(rows: int, width: int) -> Iterator[tuple[str, float]]:
     wide = fused.swiglu(gate_up, a, gains)
     yield "swiglu: x", _error(wide[:, :width], product)
     yield "swiglu: down", _error(wide[:, width:], product @ a.T * gains)
-
-
-def _let_lengths_bound_loops() -> None:
-    """Triton 3.6 makes loop bounds of arrays with one element by `int`, which numpy 2.4 refuses."""
-    from triton.runtime import interpreter
-
-    tensor_functions = interpreter._patch_lang_tensor
-
-    def with_loop_bounds(tensor: object, scope: interpreter._LangPatchScope) -> None:
-        tensor_functions(tensor, scope)
-        scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
-
-    interpreter._patch_lang_tensor = with_loop_bounds
 
 
 def _error(got: Tensor, wanted: Tensor) -> float:

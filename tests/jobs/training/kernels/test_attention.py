@@ -1,21 +1,17 @@
-"""The attention kernels compute plain attention of each text, forward and backward.
-
-Triton reads at its import whether it interprets, so a process of its own does the work: this file as a script.
-"""
+"""The attention kernels compute plain attention of each text: this file, run as a script, interprets them."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
-import subprocess
-import sys
 from functools import partial
 from typing import Any
 
-import pytest
 import torch
 from torch import Tensor
+
+from tests.jobs.interpreting import NEEDS_TRITON, interpreted, let_lengths_bound_loops
+
+pytestmark = NEEDS_TRITON
 
 TEXTS = {
     "around a block": [130, 65, 64, 63, 1, 0, 0],
@@ -38,22 +34,8 @@ SHAPES = [
 CUTS = [(64, 64), (128, 64), (64, 32)]
 
 
-@pytest.fixture(scope="module")
-def errors() -> dict[str, list[float]]:
-    environment = os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([sys.executable, __file__], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    errors: dict[str, list[float]] = json.loads(done.stdout)
-    return errors
-
-
-needs_triton = pytest.mark.skipif(
-    importlib.util.find_spec("triton") is None, reason="Triton comes with torch on Linux only."
-)
-
-
-@needs_triton
-def test_every_shape_is_plain_attention(errors: dict[str, list[float]]) -> None:
+def test_every_shape_is_plain_attention() -> None:
+    errors: dict[str, list[float]] = interpreted(__name__)
     wrong = {case: error for case, error in errors.items() if not all(one < 1e-5 for one in error)}
     assert not wrong
     assert len(errors) == len(SHAPES) + len(CUTS) + 1
@@ -99,19 +81,10 @@ def _as_told(blocks: Any, table: object, query: Tensor, longest: int) -> tuple[i
     return query.shape[2], blocks
 
 
-def interpreted() -> dict[str, list[float]]:
-    from triton.runtime import interpreter
-
+def _measure() -> dict[str, list[float]]:
     from jobs.training.kernels import attention
 
-    tensor_functions = interpreter._patch_lang_tensor
-
-    def with_loop_bounds(tensor: object, scope: interpreter._LangPatchScope) -> None:
-        """Triton 3.6 makes loop bounds of arrays with one element by `int`, which numpy 2.4 refuses."""
-        tensor_functions(tensor, scope)
-        scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
-
-    interpreter._patch_lang_tensor = with_loop_bounds
+    let_lengths_bound_loops()
     errors = {}
     for name, *shape in SHAPES:
         errors[f"{name} {shape}"] = differences(TEXTS[name], *shape, longest=max(TEXTS[name]))
@@ -125,4 +98,4 @@ def interpreted() -> dict[str, list[float]]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    print(json.dumps(interpreted()))
+    print(json.dumps(_measure()))
