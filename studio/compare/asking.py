@@ -123,12 +123,19 @@ def stop(request: gr.Request, adapter_id: str, scene: Scene, marks: str) -> tupl
     button = gr.update(interactive=False)
     if scene.now is None or not scene.now.answers:
         return columns.stopped(scene), scene, button
+    scene = _ended(scene)
+    return columns.drawn(scene, rules_of(adapters.get(adapter_id)), marks), scene, button
+
+
+def _ended(scene: Scene) -> Scene:
+    """The scene with each answer that was still being written as one that was stopped."""
+    if scene.now is None or all(answer["done"] for answer in scene.now.answers):
+        return scene
     ended: list[SideAnswer] = [
         answer if answer["done"] else {**answer, "done": True, "finish_reason": "stopped"}
         for answer in scene.now.answers
     ]
-    scene = scene.answered(ended)
-    return columns.drawn(scene, rules_of(adapters.get(adapter_id)), marks), scene, button
+    return scene.answered(ended)
 
 
 def waiting_words(adapter: Adapter) -> str:
@@ -194,7 +201,8 @@ def _once_more(adapter_id: str, scene: Scene, how: How, keep: bool) -> Shown:
 
 
 def _refused(adapter_id: str, scene: Scene, error: StudioError, how: How) -> tuple[Any, ...]:
-    """A question that is wrong before anybody is asked; what was answered before it stays."""
+    """A question that is wrong before anybody is asked; what was answered before it stays, as far as it came."""
+    scene = _ended(scene)
     rules: list[Rule] = []
     with suppress(StudioError):  # the adapter may be what is gone
         rules = rules_of(adapters.get(adapter_id))

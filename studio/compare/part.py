@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,13 @@ QUIET: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None, "
 
 @dataclass(frozen=True)
 class Part:
-    """`choose(adapter id, None for none)` gives the values of `outputs`; it is asked on load and at every choice."""
+    """`choose(adapter id, None for none)` gives the values of `outputs`; it is asked on load and at every choice.
+
+    After one of its `changes` to the adapter, such as another kept strength, the other parts' `again` is asked, which
+    leaves alone what people type.
+    """
 
     outputs: list[Any]
     choose: Callable[[str | None], Sequence[Any]]
+    changes: Sequence[Any] = ()
+    again: Callable[[str], Mapping[Any, Any]] | None = None

@@ -77,7 +77,7 @@ def build(adapter: gr.Dropdown) -> Part:
         card = _lay_out(adapter)
     _wire_asking(adapter, card)
     _wire_the_rest(adapter, card)
-    return Part(card.outputs, choose)
+    return Part(card.outputs, choose, changes=[card.dial.kept])
 
 
 def _lay_out(adapter: gr.Dropdown) -> Playground:

@@ -87,6 +87,10 @@ class Scorecard:
         now = seen.of(adapter_id) if adapter_id else None
         return [*self.drawn(now), *evidence_folds.offered(now)]
 
+    def renewed(self, adapter_id: str) -> Values:
+        """What still holds after something was done to the adapter elsewhere on the page."""
+        return self.again(seen.of(adapter_id))
+
     def other_dataset(self, adapter_id: str, dataset_id: str | None) -> list[Any]:
         """The card of other examples, if there is one."""
         return self.drawn(seen.of(adapter_id, dataset_id))
@@ -148,4 +152,4 @@ def build(adapter: gr.Dropdown, said: gr.HTML) -> Part:
     """Lay the card out and wire it; `said` is the page's answer, above everything."""
     card = Scorecard(adapter, said)
     card.wire()
-    return Part([*card.outputs, *card.evidence.check], card.choose)
+    return Part([*card.outputs, *card.evidence.check], card.choose, again=card.renewed)

@@ -76,3 +76,6 @@ def build(page: gr.Blocks) -> None:
     for part in parts:
         for happened in (opened.then, adapter.input):
             happened(shown(part.choose), adapter, part.outputs, **QUIET)
+    for happened in (change for part in parts for change in part.changes):
+        for again, outputs in ((part.again, part.outputs) for part in parts if part.again):
+            happened.success(shown(again), adapter, outputs, **QUIET)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from storage import adapters
 from tests.journeys import tiny_studio
 from tests.journeys.settling import settle
 from tests.journeys.studio_process import Studio
@@ -127,3 +128,30 @@ def test_everything_unfolded_keeps_the_rules_of_accessibility_and_fits(
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert violations(page) == []
     assert NAMELESS.findall(page.locator("body").aria_snapshot()) == []
+
+
+def test_a_strength_that_is_kept_makes_the_card_old_at_once(page: Page, studio: Studio) -> None:
+    open_page(page)
+    expect(page.locator("#check-progress")).to_be_empty()
+    slider = page.locator("#strength input[type=range]")
+    expect(slider).to_be_enabled()
+    settle(page)
+    slider.focus()
+    slider.press("Home")
+    try:
+        page.locator("#keep-strength").click()
+        expect(page.locator("#check-progress")).to_contain_text("now 0×, and these answers were given at 1×")
+    finally:
+        with tiny_studio.database_of(studio):
+            adapters.set_strength("checked", 1.0)
+
+
+def test_an_address_of_an_adapter_that_is_gone_shows_no_other_ones_verdict(page: Page) -> None:
+    page.goto("/compare?adapter=gone")
+    expect(page.locator("#compare-missing")).to_contain_text("no adapter “gone”")
+    expect(page.locator("#answer .answer")).to_have_text("No adapter is chosen.")
+    expect(page.locator("#scorecard")).to_be_hidden()
+    page.locator("#compare-adapter input").click()
+    page.get_by_role("option").first.click()
+    expect(page.locator("#scorecard")).to_be_visible()
+    expect(page.locator("#compare-missing")).to_be_hidden()

@@ -11,12 +11,12 @@ import pytest
 from jobs import gpu
 from jobs.datasets import importing
 from jobs.serving import client, waiting
-from jobs.serving.schema import CompareSettings, SideAnswer, SideRequest
 from storage import adapters
 from storage.errors import StudioError
 from studio.compare import asking, playground
 from studio.compare.material import rows_of
 from studio.compare.scene import Scene, conversation
+from tests.studio.compare.stand_in import Model
 
 TAB: Any = SimpleNamespace(session_hash="one tab")
 PAIRS = [(f"Where is parcel number {n}?", f"It comes within {n} days.") for n in range(1, 31)]
@@ -32,44 +32,6 @@ def how(
     fields: Any = UNSET,
 ) -> Any:
     return ("auto", sides, dial, [*others], *amounts, *fields)
-
-
-class Model:
-    """Stands in for the model server: two snapshots of one word each, a refusal, or one that ends in the middle."""
-
-    def __init__(self) -> None:
-        self.refusal: StudioError | None = None
-        self.interruption: StudioError | None = None
-        self.closed = False
-        self.asked: list[tuple[list[SideRequest], CompareSettings]] = []
-        self.askers: list[str] = []
-
-    def stream(
-        self, base_model_id: str, requests: list[SideRequest], settings: CompareSettings, asker: str = ""
-    ) -> Iterator[list[SideAnswer]]:
-        self.asked.append((requests, settings))
-        self.askers.append(asker)
-        try:
-            if self.refusal:
-                raise self.refusal
-            for text in ("a", f"ab{len(self.asked)}"):
-                yield [
-                    SideAnswer(
-                        side=one.side, label=one.label, text=text, tokens=1, prompt_tokens=1, weights="3f9a",
-                        seconds=1.0, done=text != "a", finish_reason="stop" if text != "a" else "",
-                    )
-                    for one in requests
-                ]  # fmt: skip
-                interruption, self.interruption = self.interruption, None
-                if interruption:
-                    raise interruption
-        finally:
-            self.closed = True
-
-    def read(self, side: str, question: int = -1) -> list[tuple[str, str]]:
-        """What one side has read, without what stands before every question."""
-        request = next(one for one in self.asked[question][0] if one.side == side)
-        return [(turn["role"], turn["content"]) for turn in request.messages]
 
 
 def add_adapter(id: str, dataset_id: str) -> None:
@@ -138,6 +100,9 @@ def test_stop_ends_the_question_of_its_own_tab_and_a_new_question_the_one_before
     assert list(second) == []
     assert len(html_of(list(other))) == 3
     assert asking._open == {}
+    third = begun("one tab")
+    (refused,) = ask("", [next(third) for _ in range(2)][-1][2])
+    assert refused[0].count("Stopped.") == len(SIDES), "nobody shall take half an answer for a whole one"
 
 
 def test_a_question_that_is_replaced_before_its_first_word_empties_nothing(model: Model) -> None:
