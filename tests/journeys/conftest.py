@@ -40,7 +40,10 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
+# The shared studios end with the journeys: they would go on working beside all tests that come after.
+
+
+@pytest.fixture(scope="package")
 def shared_studio(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Studio]:
     """One for all files that can live with what others have left there: starting it takes its time."""
     running = tiny_studio.start(tmp_path_factory.mktemp("shared-studio") / "home", tiny_model)
@@ -48,7 +51,7 @@ def shared_studio(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) ->
     running.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def starter_studio(tmp_path_factory: pytest.TempPathFactory, starter_model: Path) -> Iterator[Studio]:
     """One with the real starter model, for all files marked `starter`."""
     running = studio_process.start(tmp_path_factory.mktemp("starter-studio") / "home", starter=starter_model)
@@ -77,7 +80,7 @@ def client(studio: Studio) -> Client:
     return Client(studio.url, verbose=False)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def trained(shared_studio: Studio, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """An adapter of three steps in the shared studio, for whoever changes neither it nor its dataset."""
     return tiny_studio.train(shared_studio, tmp_path_factory.mktemp("examples"))
