@@ -35,8 +35,12 @@ def executor(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalExecu
 
 def waiting(executor: LocalExecutor) -> int:
     """Have a process wait, ready; its number."""
-    executor.prepare()
-    (pid,) = until(lambda: waits() and processes_of_home(warm.OPTION))
+
+    def look() -> list[int]:
+        executor.prepare()  # as the worker does, again and again
+        return processes_of_home(warm.OPTION) if waits() else []
+
+    (pid,) = until(look)
     return pid
 
 
