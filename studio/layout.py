@@ -77,10 +77,15 @@ def answered(path: str, answer: str) -> str:
 DIRECT: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
 
 
+# For one handler behind many buttons, which differ in what they send: Gradio would leave out what is clicked while an
+# earlier click is still being answered. Here they wait their turn.
+EVERY_CLICK: dict[str, Any] = {"trigger_mode": "multiple", "concurrency_limit": 1}
+
+
 # For a gr.HTML with buttons that send something (tables.button): its `select` event carries it.
 SENDS = """element.addEventListener('click', (event) => {
   const button = event.target.closest('[data-sends]');
-  if (button) trigger('select', JSON.parse(button.dataset.sends));
+  if (button) trigger(button.dataset.event || 'select', JSON.parse(button.dataset.sends));
 });"""
 
 

@@ -158,14 +158,23 @@ def _moves(job: Job, place: tuple[int, int] | None) -> list[str]:
     return sooner + later
 
 
-def button(text: str, of: str, look: str = "word-button", /, **sent: object) -> str:
-    """A button in a table, text and `of` plain; layout.SENDS hands what it sends to the table's handler."""
+def button(text: str, of: str, look: str = "word-button", /, event: str = "select", **sent: object) -> str:
+    """A button in a table, text and `of` plain; layout.SENDS hands what it sends to the table's handler of `event`."""
     label = html.escape(f"{text}: {of}" if of else text)
     data = html.escape(json.dumps(sent))
     return (
-        f'<button type="button" class="{look}" data-sends="{data}" title="{label}" aria-label="{label}">'
-        f"{html.escape(text)}</button>"
+        f'<button type="button" class="{look}" data-event="{event}" data-sends="{data}" title="{label}" '
+        f'aria-label="{label}">{html.escape(text)}</button>'
     )
+
+
+def applies(text: str, of: str, look: str = "word-button", /, **sent: object) -> str:
+    """A button that changes what the others of the same table only look at.
+
+    It has an event, so a handler of its own: Gradio leaves out a click while its handler is busy, and one handler
+    for both would swallow a change that is asked for right after a look.
+    """
+    return button(text, of, look, event="apply", **sent)
 
 
 def _link(target: str, text: str, of: str) -> str:

@@ -127,7 +127,8 @@ def _edited(now: Seen, edits: dict[str, Any], sent: Mapping[str, Any]) -> dict[s
     kind = ALL_KINDS[str(sent["kind"])]
     made = kind.make(**rules_view.values_of(kind, sent.get("typed") or {})).as_json()
     if name is None:
-        return edits | {"added": [*edits["added"], made]}
+        others = [one for one in edits["added"] if _name(one) != _name(made)]
+        return edits | {"added": [*others, made]}
     if any(_name(one) == name for one in edits["added"]):
         return edits | {"added": [made if _name(one) == name else one for one in edits["added"]]}
     return edits | {"edited": {**edits["edited"], name: made}}

@@ -8,6 +8,7 @@ import gradio as gr
 
 from jobs import queue
 from jobs.serving import side_names
+from studio import layout
 from studio.compare import (
     effects_card,
     evidence_folds,
@@ -80,7 +81,7 @@ class Scorecard:
         form = [self.rules.kind, self.rules.form]
         self.rules.kind.input(shown(rules_card.chosen), self.rules.kind, [self.rules.form], **QUIET)
         for place in (self.rules.rules, self.rules.reader, self.rules.form):
-            place.select(shown(self.of_rule), which, [*self.outputs, *form], **QUIET)
+            place.select(shown(self.of_rule), which, [*self.outputs, *form], **QUIET | layout.EVERY_CLICK)
 
     def choose(self, adapter_id: str | None) -> list[Any]:
         """All that belongs to an adapter, on its own examples."""

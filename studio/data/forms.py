@@ -18,14 +18,15 @@ TYPED = """element.addEventListener('click', (event) => {
   if (button.dataset.adds) return window.studioData.add(element, button.dataset.adds);
   if (button.dataset.clears) return window.studioData.clear(element);
   if (!button.dataset.sends) return;
-  trigger('select', { ...JSON.parse(button.dataset.sends), typed: window.studioData.typed(element) });
+  const sent = JSON.parse(button.dataset.sends);
+  trigger(button.dataset.event || 'select', { ...sent, typed: window.studioData.typed(element) });
 });"""
 
 
 def grid_html() -> str:
     """Lines for a prompt and an answer each; a range copied from a spreadsheet can be pasted into any of them."""
     lines = "".join(_line(number) for number in range(1, GRID_LINES + 1))
-    use = tables.button("Use these rows", "", "small-button strong", do="use_rows")
+    use = tables.applies("Use these rows", "", "small-button strong", do="use_rows")
     return (
         '<div class="grid"><p class="quiet">A range from a spreadsheet can be pasted into any field.</p>'
         '<table class="plain"><thead><tr><th scope="col"><span class="sr">Number</span></th>'

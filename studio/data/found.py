@@ -58,7 +58,7 @@ def problems_html(problems: Sequence[Problem], all_codes: Sequence[str]) -> str:
         return '<h2>Found</h2><p class="quiet">No problems.</p>'
     entries = "".join(_entry(problem) for problem in problems)
     several = [problem for problem in fixable(problems) if problem["code"] in all_codes]
-    fix_all = tables.button("Fix all", "", "small-button strong", do="fix_all") if len(several) > 1 else ""
+    fix_all = tables.applies("Fix all", "", "small-button strong", do="fix_all") if len(several) > 1 else ""
     # On top: below a long list nobody would see that one click does it.
     on_top = f'<p class="found-all">{fix_all}<span class="quiet">Undo any time</span></p>' if fix_all else ""
     return f'<h2>Found</h2>{on_top}<ul class="found">{entries}</ul>'
@@ -69,7 +69,7 @@ def _entry(problem: Problem) -> str:
     code, message, count = problem["code"], problem["message"], rows_of(problem)
     buttons = ""
     if label := problem.get("fix_label"):
-        buttons += tables.button(label, message, "small-button", do="fix", code=code)
+        buttons += tables.applies(label, message, "small-button", do="fix", code=code)
     if count:
         buttons += tables.button("Show rows", message, "word-button", do="show", code=code)
     where = words.rows_named(problem["rows"], most=6, total=count) if problem["rows"] else ""
@@ -83,13 +83,13 @@ def _entry(problem: Problem) -> str:
 
 def changed_html(dataset: Dataset, can_redo: bool) -> str:
     """What the last change did, with Undo and Redo; empty for a set that nothing was changed of."""
-    undo = tables.button("Undo", dataset.change, "small-button", do="undo") if dataset.parent_id else ""
-    redo = tables.button("Redo", "the change that was undone", "small-button", do="redo") if can_redo else ""
+    undo = tables.applies("Undo", dataset.change, "small-button", do="undo") if dataset.parent_id else ""
+    redo = tables.applies("Redo", "the change that was undone", "small-button", do="redo") if can_redo else ""
     check = ""
     said = f"Version {dataset.version}: {dataset.change}" if dataset.change else "As it was brought."
     if dataset.unchecked_changes:
         said += f" {words.many(dataset.unchecked_changes, 'change')} since all rows were checked."
-        check = tables.button("Check all rows", "", "small-button", do="check")
+        check = tables.applies("Check all rows", "", "small-button", do="check")
     if not undo and not redo:
         return ""
     return (

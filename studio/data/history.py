@@ -32,7 +32,7 @@ def _version(one: Dataset, shown_id: str, now: float) -> list[str]:
     of = f"version {one.version}"
     buttons = [tables.button("What changed", of, do="diff", version=one.id)] if one.parent_id else []
     if one.id != shown_id:
-        buttons.append(tables.button("Go to it", of, do="go", version=one.id))
+        buttons.append(tables.applies("Go to it", of, do="go", version=one.id))
     return [
         str(one.version),
         said,

@@ -72,7 +72,7 @@ def editor_html(dataset_id: str, row: Row | None) -> str:
         return _form("A new row", "", fields, {"do": "save"})
     number = row["row"]
     title = f"Row {number}"
-    delete = tables.button("Delete", f"row {number}", "small-button", do="delete", row=number)
+    delete = tables.applies("Delete", f"row {number}", "small-button", do="delete", row=number)
     if row["split"] == "held_out":
         body = "".join(_locked(message) for message in row["messages"])
         return _frame(f"{title} · kept aside", f'<p class="quiet">{LOCKED}</p>', body, delete + _close(title))
@@ -119,7 +119,7 @@ def _locked(message: Message) -> str:
 
 
 def _form(title: str, note: str, fields: str, sent: dict[str, Any], delete: str = "") -> str:
-    save = tables.button("Save", title.lower(), "small-button strong", **sent)
+    save = tables.applies("Save", title.lower(), "small-button strong", **sent)
     return _frame(title, note, f'<div class="turns">{fields}</div>{_MORE}', save + delete + _close(title))
 
 

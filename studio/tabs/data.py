@@ -155,7 +155,7 @@ def _tie_bring(parts: Page) -> None:
         parts.begins(trigger, lambda hub_id: _brings(material.of_hub(hub_id)), [ways.hub_id])
     for button, sample_id in ways.samples:
         parts.begins(button.click, lambda sample_id=sample_id: _adds_sample(sample_id))
-    parts.begins(ways.grid.select, _adds_rows)
+    parts.begins(ways.grid.apply, _adds_rows)
     parts.follows(
         ways.known.input(
             lambda chosen: (chosen, ""), [ways.known], [parts.dataset_id, parts.desk.work_id], **PRIVATE
@@ -221,7 +221,7 @@ def _tie_view(parts: Page) -> None:
         shown(view.preview_of), parts.shows, [seen.preview], **PRIVATE
     )
     seen.versions.select(shown(_differences), None, [seen.diff], **PRIVATE)
-    parts.begins(seen.versions.select, _goes_to, [parts.dataset_id, parts.desk.work_id])
+    parts.begins(seen.versions.apply, _goes_to, [parts.dataset_id])
     parts.follows(parts.desk.cancel.click(imports.stop, [parts.desk.work_id], None, **PRIVATE))
     put_away = parts.desk.close.click(_put_away, [parts.desk.work_id], [parts.desk.work_id], **PRIVATE)
     parts.follows(put_away)
@@ -239,12 +239,10 @@ def _put_away(work_id: str) -> str:
 
 
 def _differences(event: gr.EventData) -> Any:
-    return view.diff_of(event.version) if event.do == "diff" else gr.skip()
+    return view.diff_of(event.version)
 
 
-def _goes_to(event: gr.EventData, dataset_id: str, work_id: str) -> str:
-    if event.do != "go":
-        return work_id
+def _goes_to(event: gr.EventData, dataset_id: str) -> str:
     target = event.version
     return desk.begin_change(dataset_id, lambda report, stop: versions.go_to(target), "Going to that version")
 
@@ -267,22 +265,19 @@ def _counting(dataset_id: str, model_id: str) -> tuple[Any, ...]:
 def _tie_changes(parts: Page) -> None:
     """The buttons of the problems, Undo and Redo."""
     for place in (parts.view.problems, parts.view.changed):
-        parts.begins(place.select, _fixes, [parts.dataset_id, parts.model_id, parts.desk.work_id])
-    listed, shows = parts.rows, layout.unseen()
+        parts.begins(place.apply, _fixes, [parts.dataset_id, parts.model_id])
+    listed = parts.rows
     filtered = parts.view.problems.select(
         shown(_filters),
         [parts.dataset_id, parts.model_id],
-        [shows, listed.card, listed.problem, listed.search, listed.split, *listed.drawn],
+        [listed.card, listed.problem, listed.search, listed.split, *listed.drawn],
         **PRIVATE,
     )
-    # The same event comes from the buttons that fix: only "Show rows" leads to the table.
-    filtered.success(
-        fn=None, inputs=[shows], js=f"(shows) => shows && ({layout.focus('#rows-title')})()", **PRIVATE
-    )
+    filtered.success(None, None, None, js=layout.focus("#rows-title"), **PRIVATE)
 
 
-def _fixes(event: gr.EventData, dataset_id: str, model_id: str, work_id: str) -> str:
-    """Begin what a button of the problems, or Undo or Redo, asks for; "Show rows" begins nothing."""
+def _fixes(event: gr.EventData, dataset_id: str, model_id: str) -> str:
+    """Begin what a button of the problems, or Undo or Redo, asks for."""
     if event.do == "undo":
         return desk.begin_change(dataset_id, lambda report, stop: versions.undo(dataset_id), "Undoing")
     if event.do == "redo":
@@ -290,8 +285,6 @@ def _fixes(event: gr.EventData, dataset_id: str, model_id: str, work_id: str) ->
     dataset = datasets.get(dataset_id)
     if event.do == "check":
         return desk.begin_change(dataset_id, _change(dataset, {"kind": "check"}), "Checking all rows")
-    if event.do not in ("fix", "fix_all"):
-        return work_id
     codes = [event.code] if event.do == "fix" else checks.fix_all_codes(dataset.problems, dataset.rows)
     change: dict[str, Any] = {"kind": "fix", "codes": codes}
     if codes[:1] and codes[0] in lengths_card.OF_TOKENS:
@@ -307,11 +300,9 @@ def _change(dataset: Dataset, change: dict[str, Any]) -> Task:
 
 
 def _filters(event: gr.EventData, dataset_id: str, model_id: str) -> tuple[Any, ...]:
-    """The rows of one problem in the table: [whether there are any, card, problem, search, split, table…]."""
-    if event.do != "show":
-        return "", *[gr.skip()] * 8
+    """The rows of one problem in the table: [card, problem, search, split, table…]."""
     found = rows_card.drawn(dataset_id, model_id, 0, "", event.code, "")
-    return "yes", gr.Column(visible=True), event.code, "", "", *found
+    return gr.Column(visible=True), event.code, "", "", *found
 
 
 def _tie_rows(parts: Page) -> None:
@@ -336,23 +327,17 @@ def _tie_rows(parts: Page) -> None:
     ]  # fmt: skip
     for opened in opens:
         opened.success(None, None, None, js=layout.focus("#editor textarea", "#editor h3"), **PRIVATE)
-    table.editor.select(shown(_closes), None, [table.editor, table.tokens], **PRIVATE)
-    parts.begins(table.editor.select, _edits, [parts.dataset_id, parts.desk.work_id])
+    table.editor.select(lambda: ("", ""), None, [table.editor, table.tokens], **PRIVATE)
+    parts.begins(table.editor.apply, _edits, [parts.dataset_id])
 
 
 def _opens(event: gr.EventData, dataset_id: str, model_id: str) -> tuple[str, str]:
     return rows_card.opened(dataset_id, int(event.row), model_id)
 
 
-def _closes(event: gr.EventData) -> tuple[Any, Any]:
-    return ("", "") if event.do == "close" else (gr.skip(), gr.skip())
-
-
-def _edits(event: gr.EventData, dataset_id: str, work_id: str) -> str:
+def _edits(event: gr.EventData, dataset_id: str) -> str:
     """Begin what a button of the editor asks for; what was typed stays there until it is saved."""
     sent = dict(event._data)
-    if sent["do"] == "close":
-        return work_id
     dataset = datasets.get(dataset_id)
     if sent["do"] == "delete":
         change: dict[str, Any] = {"kind": "delete", "rows": [int(sent["row"])]}

@@ -90,6 +90,6 @@ def build(page: gr.Blocks) -> None:
     quiet = {"show_progress": "hidden", "concurrency_limit": None, "api_visibility": "private"}
     page.load(shown(lambda: show(0)), None, outputs, **quiet)
     timer.tick(shown(show), number, outputs, **quiet)
-    content.select(shown(move), number, outputs, **quiet)
+    content.select(shown(move), number, outputs, **quiet | layout.EVERY_CLICK)
     newer.click(shown(lambda number: show(number - 1)), number, outputs, **quiet)
     older.click(shown(lambda number: show(number + 1)), number, outputs, **quiet)

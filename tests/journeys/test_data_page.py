@@ -163,6 +163,23 @@ def test_the_versions_say_what_changed_and_lead_back(page: Page, client: Client,
     expect(page).to_have_url(re.compile(dataset_id))
 
 
+def test_a_change_asked_for_while_a_look_is_still_being_answered_happens_too(
+    page: Page, client: Client, dataset_id: str
+) -> None:
+    messages = [{"role": "user", "content": "New?"}, {"role": "assistant", "content": "Yes, new."}]
+    opened(page, client.predict(dataset_id, messages, api_name="/add_row")["dataset_id"])
+    page.get_by_role("button", name="Versions").click()
+    both = (
+        "(names) => names.forEach((name) => document.querySelector(`button[aria-label^='${name}']`).click())"
+    )
+    page.evaluate(both, ["What changed: version 2", "Go to it: version 1"])
+    expect(page).to_have_url(re.compile(dataset_id))
+    expect(page.locator("#answer")).to_contain_text("59 of 60 examples are ready")
+    page.evaluate(both, ["Show rows: 1 row left out", "Delete: 1 row left out"])
+    expect(page.locator("#changed")).to_contain_text("Version")
+    expect(page.locator("#answer")).to_contain_text("59 examples are ready")
+
+
 @pytest.mark.parametrize(("scheme", "width"), LOOKS)
 def test_every_part_is_sound_in_every_look(page: Page, dataset_id: str, scheme: str, width: int) -> None:
     page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]

@@ -164,6 +164,16 @@ def test_the_list_of_runs_moves_them_and_keeps_the_keyboards_place(page: Page) -
     expect(page.locator("#runs tr", has_text="third")).to_contain_text("next in the queue", timeout=SLOW)
 
 
+def test_two_quick_clicks_move_a_run_twice(page: Page) -> None:
+    ids = [faulty_runs.add(name) for name in ("first", "second", "third")]
+    page.goto("/runs")
+    sooner = page.get_by_role("button", name="Sooner: third")
+    expect(sooner).to_be_visible(timeout=SLOW)
+    sooner.evaluate("(button) => { button.click(); setTimeout(() => button.click(), 30); }")
+    expect(page.locator("#runs tr", has_text="third")).to_contain_text("next in the queue", timeout=SLOW)
+    assert [job.id for job in own_runs()] == [ids[2], ids[0], ids[1]]
+
+
 def test_the_list_of_runs_tells_paused_and_second_attempts(page: Page) -> None:
     faulty_runs.ended("interrupted")
     faulty_runs.add("no room", **faulty_runs.PAUSED)

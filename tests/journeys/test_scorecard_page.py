@@ -68,6 +68,23 @@ def test_a_rule_is_switched_with_the_keyboard_which_stays_where_it_was(page: Pag
     expect(page.get_by_role("region", name="Scorecard")).to_contain_text("the right fields")
 
 
+def test_two_rules_are_switched_in_quick_succession(page: Page) -> None:
+    open_page(page)
+    fold(page, "rules").click()
+    off = page.locator("#rules button[aria-label^='Switch off']")
+    expect(off.first).to_be_visible()
+    names = [
+        str(name).removeprefix("Switch off: ")
+        for name in off.evaluate_all("(all) => all.map((b) => b.title)")
+    ]
+    off.evaluate_all("([first, second]) => { first.click(); setTimeout(() => second.click(), 30); }")
+    for name in names[:2]:
+        on = page.locator("#rules").get_by_role("button", name=f"Switch on: {name}", exact=True)
+        expect(on).to_be_visible()
+        on.click()
+        expect(on).to_have_count(0)
+
+
 def test_one_reads_the_rows_that_fail_adds_a_rule_and_takes_it_away_again(page: Page) -> None:
     open_page(page)
     fold(page, "rules").click()

@@ -130,7 +130,8 @@ def test_a_rule_that_is_switched_off_is_counted_no_more_at_once_and_stays_off(pa
 
 
 def test_a_rule_of_ones_own_is_added_edited_and_removed(page: Scorecard) -> None:
-    shown = click(page, do="save", kind="contains", typed={"texts": "topic"})
+    for _ in range(2):  # a double click adds it once
+        shown = click(page, do="save", kind="contains", typed={"texts": "topic"})
     added = plans.get("tickets").rules["added"]
     assert len(added) == 1 and "topic" in shown[page.rules.rules] and "yours" in shown[page.rules.rules]
     own = next(one for one in rules_of() if one["rule"]["source"] == "user")
