@@ -83,7 +83,14 @@ def _filters() -> tuple[gr.Textbox, gr.Dropdown, gr.Dropdown, gr.Textbox]:
 def drawn(
     dataset_id: str, model_id: str, first: int, search: str, problem: str, split: str
 ) -> tuple[Any, ...]:
-    """The page of rows from `first` on: [first, table, earlier, later]; beyond the end, the last page."""
+    """The page of rows from `first` on: [first, table, earlier, later]; beyond the end, the last page.
+
+    A problem that is gone filters nothing.
+    """
+    if not dataset_id:
+        return (gr.skip(),) * 4
+    if problem not in {one["code"] for one in lengths_card.problems(datasets.get(dataset_id), model_id)}:
+        problem = EVERY
     page = _page(dataset_id, model_id, first, search, problem, split)
     if not page.rows and page.total:
         first = (page.total - 1) // PAGE_ROWS * PAGE_ROWS
@@ -133,11 +140,11 @@ def turned(by: int) -> Any:
     return turn
 
 
-def problems_of(problems: Sequence[Problem], chosen: str) -> tuple[gr.Dropdown, str]:
-    """The filter by problem, for the problems that there are, and which one it is set to."""
+def problems_of(problems: Sequence[Problem], chosen: str) -> gr.Dropdown:
+    """The filter by problem, for the problems that there are."""
     named = [(problem["message"], problem["code"]) for problem in problems if problem["rows"]]
     value = chosen if chosen in {code for _, code in named} else EVERY
-    return gr.Dropdown([("any", EVERY), *named], value=value), value
+    return gr.Dropdown([("any", EVERY), *named], value=value)
 
 
 def opened(dataset_id: str, number: int, model_id: str) -> tuple[str, str]:

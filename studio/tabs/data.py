@@ -22,6 +22,10 @@ from studio.imports import Report, Task
 from studio.notices import shown
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+# Which problems there are changes with every mend: Gradio's own check would refuse one that the page still names.
+FILTERED: dict[str, Any] = PRIVATE | {"preprocess": False}
+# What draws the table of rows, one after the other: it ends up as its filters stand, whoever is quicker.
+TABLE: dict[str, Any] = FILTERED | {"concurrency_id": "rows", **layout.EVERY_CLICK}
 ADDRESS = "(id, work, asked) => window.studioAddress({dataset: id, import: work || asked})"
 
 
@@ -43,6 +47,11 @@ class Page:
         """Inputs of what is drawn of the dataset."""
         return [self.dataset_id, self.first, self.exact, self.model_id]
 
+    @property
+    def of_rows(self) -> list[Any]:
+        """Inputs of the table of rows."""
+        return [self.dataset_id, self.model_id, *self.rows.view]
+
     def follows(self, begun: Any) -> None:
         """After something was begun: say how far it is, and show what came of it."""
         ids = [self.desk.work_id, self.desk.asked_id, self.dataset_id]
@@ -52,7 +61,10 @@ class Page:
         # The address first: whoever reloads the page at once comes back to what was just made.
         told.success(fn=None, inputs=[self.dataset_id, *ids[:2]], js=ADDRESS, **PRIVATE)
         told.success(
-            shown(self.redraw), [*self.shows, self.drawn_id, *self.rows.view], self.redrawn, **PRIVATE
+            shown(self.redraw),
+            [*self.shows, self.drawn_id, self.rows.first, self.rows.problem],
+            self.redrawn,
+            **FILTERED,
         )
 
     @property
@@ -60,7 +72,7 @@ class Page:
         """Outputs of `redraw`."""
         return [
             *(self.drawn_id, self.first, *self.view.all, self.bring.known, *self.lengths.all),
-            *(self.rows.problem, *self.rows.drawn, self.rows.tokens),
+            *(self.rows.problem, self.rows.first, self.rows.tokens),
         ]
 
     def redraw(
@@ -71,9 +83,9 @@ class Page:
         model_id: str,
         drawn_id: str | None,
         at: int,
-        *filters: str,
+        problem: str,
     ) -> tuple[Any, ...]:
-        """Everything that hangs on the dataset, when it is another one than was drawn."""
+        """Everything that hangs on the dataset but the table of its rows, when it is another one than was drawn."""
         if dataset_id == drawn_id:
             return (gr.skip(),) * len(self.redrawn)
         if not dataset_id:
@@ -83,13 +95,12 @@ class Page:
         lengths_card.begin(dataset_id, model_id)
         same = bool(drawn_id) and _family(str(drawn_id)) == dataset.family
         first, at = (first, at) if same else (0, 0)
-        search, problem, split = filters if same else ("", "", "")
-        problems, problem = rows_card.problems_of(lengths_card.problems(dataset, model_id), problem)
+        found = lengths_card.problems(dataset, model_id)
         return (
             *(dataset_id, first, *view.drawn(dataset_id, first, exact, model_id)),
-            *(view.listed(dataset_id), *lengths_card.drawn(dataset_id, model_id), problems),
-            *rows_card.drawn(dataset_id, model_id, at, search, problem, split),
-            "",
+            *(view.listed(dataset_id), *lengths_card.drawn(dataset_id, model_id)),
+            rows_card.problems_of(found, problem if same else rows_card.EVERY),
+            *(at, ""),
         )
 
     def begins(self, trigger: Any, function: Callable[..., str], inputs: list[Any] | None = None) -> None:
@@ -268,12 +279,14 @@ def _tie_changes(parts: Page) -> None:
         parts.begins(place.apply, _fixes, [parts.dataset_id, parts.model_id])
     listed = parts.rows
     filtered = parts.view.problems.select(
-        shown(_filters),
-        [parts.dataset_id, parts.model_id],
-        [listed.card, listed.problem, listed.search, listed.split, *listed.drawn],
+        _filters,
+        None,
+        [listed.card, listed.first, listed.search, listed.problem, listed.split],
         **PRIVATE,
     )
-    filtered.success(None, None, None, js=layout.focus("#rows-title"), **PRIVATE)
+    filtered.success(shown(rows_card.drawn), parts.of_rows, listed.drawn, **TABLE).success(
+        None, None, None, js=layout.focus("#rows-title"), **PRIVATE
+    )
 
 
 def _fixes(event: gr.EventData, dataset_id: str, model_id: str) -> str:
@@ -299,24 +312,24 @@ def _change(dataset: Dataset, change: dict[str, Any]) -> Task:
     return task
 
 
-def _filters(event: gr.EventData, dataset_id: str, model_id: str) -> tuple[Any, ...]:
-    """The rows of one problem in the table: [card, problem, search, split, table…]."""
-    found = rows_card.drawn(dataset_id, model_id, 0, "", event.code, "")
-    return gr.Column(visible=True), event.code, "", "", *found
+def _filters(event: gr.EventData) -> tuple[Any, ...]:
+    """Look at the rows of one problem: [card, first, search, problem, split]."""
+    return gr.Column(visible=True), 0, "", event.code, ""
 
 
 def _tie_rows(parts: Page) -> None:
     """The table of rows and its editor."""
-    table, inputs = parts.rows, [parts.dataset_id, parts.model_id, *parts.rows.view]
+    table, inputs = parts.rows, parts.of_rows
     seen = parts.view.edit.click(lambda: gr.Column(visible=True), None, [table.card], **layout.DIRECT)
     seen.then(None, None, None, js=layout.focus("#rows-title"), **PRIVATE)
     table.shut.click(lambda: gr.Column(visible=False), None, [table.card], **layout.DIRECT).then(
         None, None, None, js=layout.focus("#edit-rows"), **PRIVATE
     )
     for trigger in (table.search.submit, table.search.blur, table.problem.input, table.split.input):
-        trigger(shown(rows_card.searched), inputs, table.drawn, **PRIVATE)
-    table.earlier.click(shown(rows_card.turned(-1)), inputs, table.drawn, **PRIVATE)
-    table.later.click(shown(rows_card.turned(1)), inputs, table.drawn, **PRIVATE)
+        trigger(shown(rows_card.searched), inputs, table.drawn, **TABLE)
+    table.earlier.click(shown(rows_card.turned(-1)), inputs, table.drawn, **TABLE)
+    table.later.click(shown(rows_card.turned(1)), inputs, table.drawn, **TABLE)
+    parts.drawn_id.change(shown(rows_card.drawn), inputs, table.drawn, **TABLE)
     opens = [
         table.table.select(shown(_opens), [parts.dataset_id, parts.model_id], [table.editor, table.tokens], **PRIVATE),
         table.jump.submit(

@@ -13,6 +13,26 @@ from tests.journeys.settling import settle
 from tests.journeys.test_accessibility import NAMELESS, violations
 
 pytestmark = pytest.mark.browser
+# The page's stream of answers stops before the first that contains `window.holds`, until `window.release()`.
+HOLDS_BACK = """
+(() => {
+  const real = window.fetch;
+  window.fetch = async (asked, options) => {
+    const answer = await real(asked, options);
+    if (!new URL(asked.url ?? asked, location.href).pathname.endsWith("/queue/data")) return answer;
+    return new Response(answer.body.pipeThrough(new TransformStream({
+      async transform(chunk, passed) {
+        if (window.holds && new TextDecoder().decode(chunk).includes(window.holds)) {
+          window.holds = null;
+          window.held = true;
+          await new Promise((go) => { window.release = go; });
+        }
+        passed.enqueue(chunk);
+      },
+    })), { headers: answer.headers });
+  };
+})();
+"""
 LOOKS = [("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390)]
 
 
@@ -105,6 +125,28 @@ def test_a_row_is_found_repaired_and_learned_from(page: Page, dataset_id: str) -
     page.get_by_label("Search").press("Enter")
     expect(page.locator("#rows tbody tr")).to_have_count(1)
     expect(page.locator("#rows tbody")).to_contain_text("It is in your <b>account</b>.")
+
+
+def test_a_search_while_the_rows_problem_is_being_mended_ends_in_what_its_fields_say(
+    page: Page, dataset_id: str
+) -> None:
+    page.add_init_script(HOLDS_BACK)
+    opened(page, dataset_id)
+    page.get_by_role("button", name=re.compile("^Show rows: 1 row left out")).click()
+    expect(page.locator("#rows tbody tr")).to_have_count(1)
+    page.evaluate("window.holds = 'Version 2'")
+    page.get_by_role("button", name=re.compile("^Delete: 1 row left out")).click()
+    page.wait_for_function("window.held")  # the studio knows what the page does not see yet
+    page.get_by_label("Search").fill("parcel 3")
+    with page.expect_response("**/queue/join*"):
+        page.get_by_label("Search").press("Enter")
+    page.wait_for_timeout(500)
+    page.evaluate("window.release()")
+    expect(page.locator("#changed")).to_contain_text("Version 2")
+    settle(page)
+    expect(page.locator("#rows tbody tr")).to_have_count(11)
+    expect(page.get_by_label("Search")).to_have_value("parcel 3")
+    expect(page.locator(".toast-body")).to_have_count(0)
 
 
 def test_what_is_typed_survives_a_refusal_and_a_reload(page: Page, dataset_id: str) -> None:
