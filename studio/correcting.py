@@ -27,6 +27,11 @@ NOT_ADDED = (
     "the other answer.</p>"
 )
 
+KEPT_ASIDE = (
+    '<p class="said" role="status">This example is kept aside to test on, so no answer to it can be added. Ask '
+    "something like it in your own words, and correct the answer to that.</p>"
+)
+
 
 @dataclass(frozen=True)
 class Stood:
@@ -95,8 +100,10 @@ def begin(
     asked = conversation(adapters.get(adapter_id), scene, side)
     question = f'<p class="said"><span class="quiet">Question</span> {html.escape(scene.now.prompt)}</p>'
     text = answer["text"]
+    # Said before anything is written; whether it is so still is found out when it is added.
+    note = KEPT_ASIDE if scene.now.wanted is not None else ""
     again, add = gr.Button(visible=False), gr.Button(interactive=True)
-    return gr.Column(visible=True), asked, question, text, "", again, adapter_id, add, Stood(text)
+    return gr.Column(visible=True), asked, question, text, note, again, adapter_id, add, Stood(text)
 
 
 def may_be_added(text: str, stood: Stood | None) -> gr.Button:

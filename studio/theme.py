@@ -65,4 +65,5 @@ def head() -> str:
         '<script src="/studio-assets/data.js" defer></script>'
         '<script src="/studio-assets/playground.js" defer></script>'
         '<script src="/studio-assets/blind.js" defer></script>'
+        '<script src="/studio-assets/keyboard.js" defer></script>'
     )

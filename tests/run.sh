@@ -30,5 +30,7 @@ fi
 .venv/bin/ruff format --check .
 .venv/bin/mypy
 .venv/bin/lint-imports
+# Threads that wait for each other shall sleep: turning on the spot, they take the cores from the other tests.
+export OMP_WAIT_POLICY=passive
 # A file stays whole, as its tests share a studio; two at a time, since most of them wait most of the time.
 .venv/bin/python -m pytest -rs --numprocesses 2 --dist loadfile --no-loadscope-reorder "$@"

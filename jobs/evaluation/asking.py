@@ -91,13 +91,11 @@ class Asking:
         settings = CompareSettings(max_new_tokens=max_new_tokens)
 
         def ask(batch: list[SideRequest], each: Each) -> object:
-            def whole(place: int, answer: SideAnswer) -> None:
-                # Half an answer, which somebody else has stopped, counts for nothing.
-                if answer["finish_reason"] != "stopped":
-                    each(place, dict(answer))
+            def found(place: int, answer: SideAnswer) -> None:
+                each(place, dict(answer))
 
             return client.answers(
-                self._base_model_id, batch, settings, self._progress.should_stop, self._waits, each=whole
+                self._base_model_id, batch, settings, self._progress.should_stop, self._waits, each=found
             )
 
         keys = [_key(self._base, request, max_new_tokens) for request in requests]
@@ -141,17 +139,15 @@ class Asking:
         while missing:
             batch = list(missing)[: self._size]
             before, began = len(self._kept), time.monotonic()
-            problem = self._asked(batch, missing, ask)
+            gone = self._asked(batch, missing, ask)
             missing = {key: item for key, item in missing.items() if key not in self._kept}
+            if gone is None:
+                self._fit(len(batch), time.monotonic() - began)
+                continue
             failures = 0 if len(self._kept) > before else failures + 1
             if failures >= MOST_FAILURES:
-                raise problem or StudioError(
-                    "Somebody stopped the answers again and again.", "Start it again."
-                )
-            if problem is not None:
-                time.sleep(PAUSE_SECONDS)
-            else:
-                self._fit(len(batch), time.monotonic() - began)
+                raise gone
+            time.sleep(PAUSE_SECONDS)
         return self._kept
 
     def _asked(
@@ -185,6 +181,9 @@ class Asking:
 
     def _fit(self, size: int, seconds: float) -> None:
         """Let the next batch take as long as it should, by no more than double or half of this one's size."""
+        # A few questions that were left over say little of a whole batch.
+        if size < self._size and seconds < BATCH_SECONDS:
+            return
         wanted = size * min(2.0, max(0.5, BATCH_SECONDS / max(seconds, 0.01)))
         self._size = int(min(LARGEST_BATCH, max(SMALLEST_BATCH, wanted)))
 

@@ -30,7 +30,14 @@ from storage.votes import FIRST, SECOND, TIE, Counts, Vote
 LEFT, RIGHT, NEITHER = CHOICES = ("1", "2", "0")
 MOST_PROMPTS = 5000
 SEEDS = 2**31 - 2
+ALL_VOTED = "Every held-out example has been voted on."
+AT_ANOTHER_TEMPERATURE = (
+    "At temperature 0 the same answers would come again. Set one such as 0.7 for new answers, whose votes are counted "
+    "by themselves."
+)
 EVEN = 0.5
+# Of fewer votes even those that are all for one side may be chance: only the interval of 8 of 8 leaves out even.
+FEWEST_DECIDED = 8
 
 
 @dataclass(frozen=True)
@@ -131,16 +138,30 @@ class Standing:
     share: Interval | None
     others: int = 0
 
+    @property
+    def decided(self) -> int:
+        """The votes that are no ties."""
+        return self.counts.first + self.counts.second
+
+    @property
+    def is_telling(self) -> bool:
+        """Whether there are enough votes for a share to say anything."""
+        return self.share is not None and self.decided >= FEWEST_DECIDED
+
     def sentence(self, labels: Mapping[str, str], contest: Contest) -> str:
         """In words that claim no more than the votes allow, however often they are read."""
         if self.share is None:
             return f"Only ties so far: {self.counts.ties}." if self.counts.ties else "No votes yet."
+        if not self.is_telling:
+            return (
+                f"{self.decided} decided vote{'' if self.decided == 1 else 's'} so far. Of fewer than "
+                f"{FEWEST_DECIDED} even a clear lead may be chance: {FEWEST_DECIDED - self.decided} more are useful."
+            )
         name = "The second draw" if contest.is_against_itself else f"“{labels[contest.second]}”"
         other = "the first" if contest.is_against_itself else f"“{labels[contest.first]}”"
         low, high = 100 * self.share.low, 100 * self.share.high
-        decided = self.counts.first + self.counts.second
         said = (
-            f"{name} wins {100 * self.share.value:.0f} % of {decided} decided vote{'' if decided == 1 else 's'} "
+            f"{name} wins {100 * self.share.value:.0f} % of {self.decided} decided votes "
             f"(95 % interval {low:.0f}–{high:.0f} %)"
         )
         if contest.is_against_itself:
@@ -166,10 +187,20 @@ def standing(contest: Contest, key: str | None = None) -> Standing:
     return Standing(counted, anytime_share(counted.second, decided) if decided else None, others)
 
 
+def is_over(contest: Contest) -> bool:
+    """Whether every prompt has been voted on, at a temperature at which it would be answered the same again."""
+    if contest.temperature > 0:
+        return False
+    adapter = adapters.get(contest.adapter_id)
+    rows = {row.row for row in _prompts(adapter.dataset_id, adapter.base_model_id)}
+    return bool(rows) and rows.issubset(votes.rows_asked(contest.adapter_id, contest.key))
+
+
 def next_row(contest: Contest, leave_out: Collection[int] = ()) -> HeldOutRow:
     """The held-out row whose turn it is: of those voted on least often the first, if possible not of `leave_out`.
 
-    A row that is longer than what one of the sides can read is passed over. Raises StudioError when there is none.
+    A row that is longer than what one of the sides can read is passed over, and at temperature 0 one that was voted
+    on: it would be the same pair again, and no other vote. Raises StudioError when there is none.
     """
     return _turn(contest, leave_out).row
 
@@ -327,6 +358,8 @@ def _turn(contest: Contest, leave_out: Collection[int]) -> _Turn:
     order = sorted(range(len(rows)), key=lambda at: (rows[at].row in leave_out, times[rows[at].row], at))
     for place in order:
         row = rows[place]
+        if contest.temperature == 0 and times[row.row]:
+            continue
         messages = behind(row.messages, shared_system(adapter.dataset_id))
         requests = requests_for(
             contest.sides, adapter, adapter.base_model_id, messages, adapter.strength, row.row, settled
@@ -334,6 +367,8 @@ def _turn(contest: Contest, leave_out: Collection[int]) -> _Turn:
         # One that a side can never read would be asked in vain for ever, as its turn would stay.
         if all(fits(adapter.base_model_id, one.messages, ROOM_FOR_AN_ANSWER) for one in requests):
             return _Turn(row, place + 1, len(rows), times[row.row], key, requests)
+    if contest.temperature == 0 and times:
+        raise StudioError(ALL_VOTED, AT_ANOTHER_TEMPERATURE)
     raise StudioError(
         f"No examples of the adapter “{adapter.name}” were kept aside that "
         f"{'both sides can read' if rows else 'its base model can be asked'}.",

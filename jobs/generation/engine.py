@@ -7,6 +7,7 @@ that sides differ by their weights and by nothing else.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ class Request:
         adapters: strength by the name of a loaded adapter; {} is the base model, several are a blend (the sum of
             their changes).
         schema: a JSON schema that the answer has to follow.
-        max_new_tokens: of this answer, where they are fewer than the batch's.
+        max_new_tokens: of this answer, in place of the batch's.
     """
 
     side_label: str
@@ -100,6 +101,11 @@ class _Row:
     held: Held | None = None
     token_ids: list[int] = field(default_factory=list)
     finish_reason: str = ""
+
+    @property
+    def longest(self) -> int:
+        """The most tokens of its prompt and its answer."""
+        return len(self.prompt_ids) + self.most_tokens
 
     def delta(self) -> Delta:
         """What there is since the last one."""
@@ -204,22 +210,11 @@ class Engine:
             StudioError: a prompt leaves no room in the model's context, an answer cannot be held to its schema,
                 or the device runs out of memory.
         """
-        rows = [
-            _Row(
-                i,
-                request,
-                self._prompt_ids(request.messages),
-                request.max_new_tokens or max_new_tokens,
-                GrowingText(self.chat),
-                None if request.schema is None else self._held(request.schema),
-            )
-            for i, request in enumerate(requests)
-        ]
+        rows = [self._row(i, request, max_new_tokens) for i, request in enumerate(requests)]
         if not rows:
             return
         model = self._model_for([row.request.adapters for row in rows])
-        longest = max(len(row.prompt_ids) + row.most_tokens for row in rows)
-        together = model.most_rows(min(longest, self._context_tokens))
+        together = model.most_rows(max(row.longest for row in rows))
         for first in range(0, len(rows), together):
             if first and should_stop():
                 yield _stopped(rows[first:])
@@ -237,11 +232,13 @@ class Engine:
         """The answers of rows that fit into memory together."""
         noise = torch.Generator().manual_seed(seed)
         shares = [row.request.adapters for row in rows]
-        room = max(row.most_tokens for row in rows)
-        batch = model.begin([row.prompt_ids for row in rows], shares, room, should_stop)
+        prompts, longest = [row.prompt_ids for row in rows], max(row.longest for row in rows)
+        with self._lack_of_memory_in_words(len(rows)):
+            batch = model.begin(prompts, shares, longest, should_stop)
         while True:
             try:
-                logits = self._read(batch, len(rows))
+                with self._lack_of_memory_in_words(len(rows)):
+                    logits = batch.read()
             except ReadingStopped:
                 yield _stopped(rows)
                 return
@@ -293,15 +290,15 @@ class Engine:
             self._grammar = Grammar(self._folder, vocabulary, self.chat.stop_ids)
         return self._grammar.held(schema)
 
-    def _read(self, batch: Any, rows: int) -> Tensor:
+    @contextmanager
+    def _lack_of_memory_in_words(self, rows: int) -> Iterator[None]:
         try:
-            logits: Tensor = batch.read()
+            yield
         except torch.OutOfMemoryError as error:
             raise StudioError(
                 f"The device {self._device} has too little memory for {rows} answers at once.",
                 "Compare fewer sides, shorten the prompt, or choose a smaller base model.",
             ) from error
-        return logits
 
     def _take(self, row: _Row, token_id: int, stopped: bool) -> None:
         if token_id in self.chat.stop_ids:
@@ -310,16 +307,18 @@ class Engine:
         row.token_ids.append(token_id)
         if row.held is not None:
             row.held.take(token_id)
-        length = len(row.prompt_ids) + len(row.token_ids)
-        if len(row.token_ids) >= row.most_tokens or length >= self._context_tokens:
+        if len(row.token_ids) >= row.most_tokens:
             row.finish_reason = "length"
         elif stopped:
             row.finish_reason = "stopped"
 
-    def _prompt_ids(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
-        prompt_ids = self.chat.prompt_ids(messages)
+    def _row(self, index: int, request: Request, max_new_tokens: int) -> _Row:
+        prompt_ids = self.chat.prompt_ids(request.messages)
         self._check_fits_context(len(prompt_ids) + 1)
-        return prompt_ids
+        room = self._context_tokens - len(prompt_ids)
+        most_tokens = min(request.max_new_tokens or max_new_tokens, room)
+        held = None if request.schema is None else self._held(request.schema)
+        return _Row(index, request, prompt_ids, most_tokens, GrowingText(self.chat), held)
 
     def _check_fits_context(self, tokens: int) -> None:
         if tokens > self._context_tokens:
@@ -348,4 +347,5 @@ def _choose(logits: Tensor, temperature: float, noise: torch.Generator) -> Tenso
         return logits.argmax(dim=-1)
     # Drawn on the processor, so that a seed means the same on every device.
     gumbel = -torch.empty(logits.shape[-1]).exponential_(generator=noise).log()
-    return (logits / temperature + gumbel.to(logits.device)).argmax(dim=-1)
+    # Not divided by the temperature: next to 0 that would make all likely tokens infinite.
+    return (logits + temperature * gumbel.to(logits.device)).argmax(dim=-1)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from jobs.generation.adapter_files import Change
-from jobs.generation.lean import Gains, LeanReader, LeanRows
+from jobs.generation.lean import Gains, LeanReader, LeanRows, Step
 from jobs.generation.memory import ROOM_STEP, Memory
 from jobs.generation.mixing import Shares
 from jobs.generation.stepping import step_of
@@ -38,7 +38,7 @@ class FastModel:
         self.reader = LeanReader(model)
         self._columns: dict[str, dict[str, slice]] = {}
         self._memory: Memory | None = None
-        self._step = step_of(self.reader)
+        self._step: Step | None = None
 
     def takes(self, changes: Mapping[str, Change]) -> bool:
         """Whether an adapter changes nothing but what is computed here."""
@@ -90,12 +90,14 @@ class FastModel:
         self,
         prompts: Sequence[Sequence[int]],
         shares: Sequence[Shares],
-        room: int,
+        tokens: int,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> LeanRows:
-        """A batch of rows to answer; `room` is the most tokens that an answer can get."""
-        memory = self._room_for(len(prompts), max(len(prompt) for prompt in prompts) + room)
-        return LeanRows(self.reader, prompts, self.gains(shares), memory, self._step(memory), should_stop)
+        """A batch of rows to answer; `tokens` is the most that a prompt and its answer can have."""
+        memory = self._room_for(len(prompts), tokens)
+        if self._step is None:
+            self._step = step_of(self.reader, memory)
+        return LeanRows(self.reader, prompts, self.gains(shares), memory, self._step, should_stop)
 
     def most_rows(self, tokens: int) -> int:
         """How many rows of `tokens` tokens may be remembered at once."""
@@ -133,9 +135,8 @@ class FastModel:
         before = self._memory
         if before is not None and before.slots > rows and before.room >= tokens:
             return before
-        # Forgotten first, with the steps that were made for it, so that both are never held.
-        before = self._memory = None
-        self._step = step_of(self.reader)
+        # Forgotten first, with the step that was made for it, so that both are never held.
+        before = self._memory = self._step = None
         model = self.reader.model
         # One more for rows that fill up a recording.
         self._memory = Memory.of(model.layers.sizes, model.count, rows + 1, tokens, model.embeddings)
@@ -150,12 +151,13 @@ class FastModel:
         for columns in taken:
             if columns.start - start >= rank:
                 break
-            start = max(start, columns.stop)
+            start = columns.stop
         linear = self._linears[kind]
         if start + rank > linear.rank:
             linear.widen(start + rank)
             self._show(kind)
-            self._step = step_of(self.reader)
+            # It was made for the matrices where they were.
+            self._step = None
         return slice(start, start + rank)
 
     def _show(self, kind: str) -> None:

@@ -10,6 +10,8 @@ UNFINISHED_CHARACTER = "\ufffd"
 # So many tokens are turned into text together; then only the last of them stay, as what a token says may depend on
 # its neighbours: blanks, and characters of several tokens.
 TOGETHER, KEPT = 64, 8
+# The most bytes that a character has, each of which may be a token of its own.
+CHARACTER_BYTES = 4
 
 
 class GrowingText:
@@ -30,12 +32,15 @@ class GrowingText:
         finished = text if is_whole else text.rstrip(UNFINISHED_CHARACTER)
         new = finished[len(self._told) :]
         self._told += new
-        if self._told == text and len(token_ids) - self._first >= TOGETHER:
+        if len(token_ids) - self._first >= TOGETHER:
             self._leave_behind(token_ids)
         return new
 
     def _leave_behind(self, token_ids: Sequence[int]) -> None:
         """Go on from the last tokens, if they say anything: without a word before it a blank may be left out."""
-        first = len(token_ids) - KEPT
-        if said := self._chat.decode(token_ids[first:]):
-            self._first, self._told = first, said
+        for first in range(len(token_ids) - KEPT, len(token_ids) - KEPT - CHARACTER_BYTES, -1):
+            said = self._chat.decode(token_ids[first:])
+            # Not in the middle of a character: without its first byte none of those beside it is one either.
+            if said and UNFINISHED_CHARACTER not in said:
+                self._first, self._told = first, said
+                return

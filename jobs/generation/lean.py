@@ -193,12 +193,12 @@ def answers(
     rows = LeanRows(reader, prompt_ids, gains, memory)
     found: list[list[int]] = [[] for _ in prompt_ids]
     open_rows = list(range(len(prompt_ids)))
-    for count in range(max_new_tokens):
+    for _ in range(max_new_tokens):
         chosen = rows.read().argmax(-1).tolist()
         going = [i for i, token in enumerate(chosen) if token not in stop_ids]
         for i in going:
             found[open_rows[i]].append(chosen[i])
-        if not going or count + 1 == max_new_tokens or should_stop():
+        if not going or should_stop():
             break
         rows.go_on(going, [chosen[i] for i in going])
         open_rows = [open_rows[i] for i in going]

@@ -59,11 +59,11 @@ class PlainModel:
         self,
         prompts: Sequence[Sequence[int]],
         shares: Sequence[Shares],
-        room: int,
+        tokens: int,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> PlainBatch:
-        """A batch of rows to answer; `room` is the most tokens that an answer can get."""
-        del room, should_stop  # transformers' cache grows, and all prompts are read at once
+        """A batch of rows to answer; `tokens` is the most that a prompt and its answer can have."""
+        del tokens, should_stop  # transformers' cache grows, and all prompts are read at once
         return PlainBatch(self, prompts, shares)
 
     def most_rows(self, tokens: int) -> int:

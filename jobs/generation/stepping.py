@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from torch import Tensor
 
 from jobs.generation.kernels import compiled
@@ -11,20 +9,8 @@ from jobs.generation.lean import Gains, LeanReader, Step
 from jobs.generation.memory import Memory
 
 
-def step_of(reader: LeanReader) -> Callable[[Memory], Step | None]:
-    """What makes the fastest step for a memory; it makes None where plain torch is all there is."""
-    made: dict[int, tuple[Memory, Step | None]] = {}
-
-    def step(memory: Memory) -> Step | None:
-        if id(memory) not in made:
-            made.clear()
-            made[id(memory)] = memory, _made(reader, memory)
-        return made[id(memory)][1]
-
-    return step
-
-
-def _made(reader: LeanReader, memory: Memory) -> Step | None:
+def step_of(reader: LeanReader, memory: Memory) -> Step | None:
+    """The fastest step for a memory; None where plain torch is all there is."""
     model = reader.model
     if reader.device.type == "cuda":
         # Triton is there only where a GPU is.

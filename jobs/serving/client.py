@@ -114,20 +114,18 @@ def answers(
     """
 
     def ask(places: list[int]) -> Generator[dict[int, SideAnswer] | Waiting, None, None]:
-        last: dict[int, SideAnswer] = {}
         behind_people = background() if callable(background) else background
         batch = [requests[place] for place in places]
         for item in stream(base_model_id, batch, settings, behind_people, asker):
             if isinstance(item, Waiting):
                 yield item
                 continue
-            last = dict(zip(places, item, strict=True))
+            # Of one that was stopped, which is told after it, half an answer counts for nothing.
             yield {
                 place: answer
-                for place, answer in last.items()
+                for place, answer in zip(places, item, strict=True)
                 if answer["finish_reason"] in ("stop", "length")
             }
-        yield last
 
     return finished(len(requests), len(requests), ask, should_stop, waits, each)
 

@@ -28,14 +28,14 @@ class Similar:
     def __init__(self, texts: Sequence[str]) -> None:
         import numpy as np
 
-        self._longest = min(LONGEST, max(100, MOST_LETTERS // max(1, len(texts))))
+        self._longest = min(LONGEST, MOST_LETTERS // max(1, len(texts)))
         found = [np.unique(_runs(text[: self._longest]), return_counts=True) for text in texts]
         lengths = np.array([counts.sum() for _, counts in found], np.float32)
         self._size = len(found)
         places = np.repeat(np.arange(self._size, dtype=np.int32), [len(runs) for runs, _ in found])
         runs = np.concatenate([runs for runs, _ in found]) if found else np.empty(0, np.int64)
         counts = np.concatenate([counts for _, counts in found]) if found else np.empty(0, np.int64)
-        order = np.argsort(runs, kind="stable")
+        order = np.argsort(runs)
         self._runs, self._starts = np.unique(runs[order], return_index=True)
         self._starts = np.append(self._starts, len(runs))
         self._places = places[order]
@@ -43,7 +43,7 @@ class Similar:
             1 - LENGTH_SHARE + LENGTH_SHARE * lengths / max(1.0, float(lengths.mean()) if found else 1.0)
         )
         often = counts[order].astype(np.float32)
-        self._weights = often * (SATURATION + 1) / (often + SATURATION * held_back[self._places])
+        self._weights = often / (often + SATURATION * held_back[self._places])
 
     def nearest(self, text: str, count: int) -> list[int]:
         """The places of at most `count` texts, the most similar one first; of equals the earlier one."""

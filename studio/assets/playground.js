@@ -21,3 +21,31 @@
     setTimeout(() => document.querySelector("#ask")?.click(), 50);
   }, true);
 })();
+
+// A reload of the tab loses nothing: prompts are as they stood when the page was left, and Python finds what was
+// asked by the name that the page had then (studio/compare/coming_back.py).
+(() => {
+  const PROMPTS = ["#prompt textarea", "#prompts-text textarea"];
+  const kept = (name) => sessionStorage.getItem(`compare ${name}`) || "";
+  const keep = (name, value) => {
+    try { sessionStorage.setItem(`compare ${name}`, value); }
+    catch { sessionStorage.removeItem(`compare ${name}`); }  // no room: rather nothing than something older
+  };
+  let tab = "";
+  window.studioTab = { left: () => kept("tab"), now: (name) => { tab = name || tab; } };
+  addEventListener("pagehide", () => {
+    if (tab) keep("tab", tab);
+    PROMPTS.forEach((name) => {
+      const field = document.querySelector(name);
+      if (field) keep(name, field.value);
+    });
+  });
+  new MutationObserver(() => PROMPTS.forEach((name) => {
+    const field = document.querySelector(`${name}:not([data-kept])`);
+    if (!field) return;
+    field.dataset.kept = "yes";
+    if (!kept(name) || field.value) return;
+    field.value = kept(name);
+    field.dispatchEvent(new Event("input", { bubbles: true }));  // Gradio keeps its own value
+  })).observe(document.documentElement, { childList: true, subtree: true });
+})();

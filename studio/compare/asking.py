@@ -20,7 +20,7 @@ from storage import adapters
 from storage.adapters import Adapter
 from storage.errors import StudioError
 from studio import forms
-from studio.compare import columns
+from studio.compare import columns, coming_back
 from studio.compare.material import rows_of, rules_of
 from studio.compare.scene import Scene, Turn, conversation
 from studio.compare.strength import MOST_OTHERS
@@ -31,6 +31,8 @@ MOST_COLUMNS = 4
 SHORTEST_SECONDS = 0.05
 # Without a word from a question Gradio would empty all that it fills.
 NOTHING_NEW = (gr.skip(),) * 4
+# The place of the scene in what a question fills.
+SCENE = 2
 # The question that each browser tab waits for.
 _open: dict[str | None, threading.Event] = {}
 _finders = ThreadPoolExecutor(4, thread_name_prefix="rules of a question")
@@ -97,24 +99,28 @@ def ask(
     *how: Any,
 ) -> Iterator[tuple[Any, ...]]:
     """Stream the answers to a new question: [columns, held-out note, scene, stop button]."""
-    yield from _in_turn(request, _first(adapter_id, scene, prompt, position, goes_on, How.of(how, request)))
+    yield from _in_turn(
+        request, adapter_id, _first(adapter_id, scene, prompt, position, goes_on, How.of(how, request))
+    )
 
 
 def ask_held_out(
     request: gr.Request, adapter_id: str, scene: Scene, prompt: str, position: int | None, *how: Any
 ) -> Iterator[tuple[Any, ...]]:
     """As `ask`, for a held-out example: it stands on its own."""
-    yield from _in_turn(request, _first(adapter_id, Scene(), prompt, position, False, How.of(how, request)))
+    yield from _in_turn(
+        request, adapter_id, _first(adapter_id, Scene(), prompt, position, False, How.of(how, request))
+    )
 
 
 def ask_again(request: gr.Request, adapter_id: str, scene: Scene, *how: Any) -> Iterator[tuple[Any, ...]]:
     """The question of now once more, as the page is set now."""
-    yield from _in_turn(request, _once_more(adapter_id, scene, How.of(how, request), keep=False))
+    yield from _in_turn(request, adapter_id, _once_more(adapter_id, scene, How.of(how, request), keep=False))
 
 
 def turn_dial(request: gr.Request, adapter_id: str, scene: Scene, *how: Any) -> Iterator[tuple[Any, ...]]:
     """The question of now once more, to those sides alone whose weights have changed."""
-    yield from _in_turn(request, _once_more(adapter_id, scene, How.of(how, request), keep=True))
+    yield from _in_turn(request, adapter_id, _once_more(adapter_id, scene, How.of(how, request), keep=True))
 
 
 def stop(request: gr.Request, adapter_id: str, scene: Scene, marks: str) -> tuple[Any, ...]:
@@ -123,19 +129,9 @@ def stop(request: gr.Request, adapter_id: str, scene: Scene, marks: str) -> tupl
     button = gr.update(interactive=False)
     if scene.now is None or not scene.now.answers:
         return columns.stopped(scene), scene, button
-    scene = _ended(scene)
+    scene = scene.ended()
+    coming_back.keep(request.session_hash, adapter_id, scene)
     return columns.drawn(scene, rules_of(adapters.get(adapter_id)), marks), scene, button
-
-
-def _ended(scene: Scene) -> Scene:
-    """The scene with each answer that was still being written as one that was stopped."""
-    if scene.now is None or all(answer["done"] for answer in scene.now.answers):
-        return scene
-    ended: list[SideAnswer] = [
-        answer if answer["done"] else {**answer, "done": True, "finish_reason": "stopped"}
-        for answer in scene.now.answers
-    ]
-    return scene.answered(ended)
 
 
 def waiting_words(adapter: Adapter) -> str:
@@ -148,8 +144,8 @@ def waiting_words(adapter: Adapter) -> str:
     return "Loading the model… The first answer takes a while."
 
 
-def _in_turn(request: gr.Request, shown: Shown) -> Shown:
-    """The question of a tab, in place of the one before it."""
+def _in_turn(request: gr.Request, adapter_id: str, shown: Shown) -> Shown:
+    """The question of a tab, in place of the one before it; a tab that is reloaded finds it again."""
     end_question(request.session_hash)
     ended = _open[request.session_hash] = threading.Event()
     said = False
@@ -158,6 +154,8 @@ def _in_turn(request: gr.Request, shown: Shown) -> Shown:
             for one in so_far:
                 if ended.is_set():
                     break
+                if isinstance(one[SCENE], Scene):
+                    coming_back.keep(request.session_hash, adapter_id, one[SCENE])
                 yield one
                 said = True
         if not said:
@@ -201,8 +199,8 @@ def _once_more(adapter_id: str, scene: Scene, how: How, keep: bool) -> Shown:
 
 
 def _refused(adapter_id: str, scene: Scene, error: StudioError, how: How) -> tuple[Any, ...]:
-    """A question that is wrong before anybody is asked; what was answered before it stays, as far as it came."""
-    scene = _ended(scene)
+    """A question that is wrong before anybody is asked; what was answered before it stays, under its own question."""
+    scene = scene.ended()
     rules: list[Rule] = []
     with suppress(StudioError):  # the adapter may be what is gone
         rules = rules_of(adapters.get(adapter_id))

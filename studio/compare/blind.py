@@ -83,6 +83,13 @@ def next_pair(
     tab = request.session_hash
     try:
         contest = _contest(adapter_id, one, other, temperature)
+        if blind.is_over(contest):
+            yield (
+                blind_view.waiting(f"{blind.ALL_VOTED} {blind.AT_ANOTHER_TEMPERATURE}"),
+                None,
+                *_buttons(START),
+            )
+            return
         making = rounds.begin(tab, contest)
         said = ""
         while making.is_alive() and not making.ended.is_set():

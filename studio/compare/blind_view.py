@@ -11,6 +11,7 @@ from storage.votes import FIRST, SECOND, Vote
 from studio.compare.columns import kind
 
 ROLES = {"user": "Asked", "assistant": "Answered", "system": "Instruction"}
+LOOK_OFTEN = " The interval holds however often you look: stop when you like."
 TEACHING = (
     '<p class="quiet">Two answers to a held-out example stand side by side without names. Say which is better; '
     "then you see whose they were. Votes are kept with the adapter.</p>"
@@ -56,17 +57,17 @@ def standing(found: Standing, contest: Contest, labels: Mapping[str, str], links
         return f'<div class="standing"><p class="quiet">{said}</p>{_others(found)}{links}</div>'
     left, right = (html.escape(name) for name in names(contest, labels))
     counts = f"{left}: {found.counts.first} · {right}: {found.counts.second} · ties: {found.counts.ties}."
+    often = LOOK_OFTEN if found.is_telling else ""
     return (
         f'<div class="standing"><h3>So far</h3>{_line(found, left, right)}'
         f'<p role="status">{said}</p><p class="quiet">{counts} '
-        "Ties decide nothing and are left out of the share. The interval holds however often you look: stop "
-        f"when you like.</p>{_others(found)}{links}</div>"
+        f"Ties decide nothing and are left out of the share.{often}</p>{_others(found)}{links}</div>"
     )
 
 
 def _line(found: Standing, left: str, right: str) -> str:
-    """The share and its interval between both sides; nothing while there are only ties."""
-    if found.share is None:
+    """The share and its interval between both sides; nothing while the votes are too few to tell."""
+    if found.share is None or not found.is_telling:
         return ""
     low, high, value = (100 * number for number in (found.share.low, found.share.high, found.share.value))
     return (
@@ -85,7 +86,7 @@ def _others(found: Standing) -> str:
     return (
         f'<p class="quiet">{found.others:,} more vote{" is" if one else "s are"} not counted here: '
         f"{'it was' if one else 'they were'} given at another strength, temperature, longest answer or "
-        "instruction. They are in the files below.</p>"
+        f"instruction. {'It is' if one else 'They are'} in the files below.</p>"
     )
 
 

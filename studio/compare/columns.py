@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import textwrap
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
@@ -18,6 +19,7 @@ from studio.compare.scene import Scene, Turn
 HEADINGS = {"adapted": "Adapter", "blend": "Blend"}
 # A longer answer scrolls in its own box, which the keyboard can reach.
 LONG, LONG_BEFORE = 1600, 500
+LONGEST_QUOTED = 120
 ENDS = {"length": "Cut at the longest answer.", "stopped": "Stopped."}
 # What an answer is marked against: the wanted answer, or the base model's where nobody knows one.
 AUTO, BASE, NOTHING = "auto", "base", ""
@@ -61,9 +63,11 @@ def held_up(scene: Scene, names: Mapping[str, str], said: str) -> str:
 
 
 def refused(scene: Scene, said: str, rules: Sequence[Rule] = (), marks: str = AUTO) -> str:
-    """Why there are no answers, in their place; over those of now, where it is a new question that is refused."""
+    """Why there are no answers, in their place; over those of now, which are said to be of their own question."""
     if scene.now is not None and scene.now.answers:
-        return tables.problem(said) + drawn(scene, rules, marks)
+        asked = textwrap.shorten(scene.now.prompt, LONGEST_QUOTED, placeholder=" …")
+        still = f'<p class="quiet">Below are still the answers to “{html.escape(asked)}”.</p>'
+        return tables.problem(said) + still + drawn(scene, rules, marks)
     return _before(scene) + tables.problem(said)
 
 
@@ -95,7 +99,7 @@ def kind(side: str) -> str:
     """What a side is, as the style sheet knows it: a name of its own, "adapter", "look" or "blend"."""
     if side in NAMED_SIDES:
         return side
-    if "+" in side or "*" in side:
+    if "+" in side:
         return "blend"
     return "look" if "@" in side else "adapter"
 
@@ -150,7 +154,9 @@ def _column(answer: SideAnswer, turn: Turn, rules: Sequence[Rule], marks: str) -
             words.hover(f"{speed:.{0 if speed >= 10 else 1}f} tokens/s", f"{answer['seconds']:.1f} s in all")
         )
     if answer["weights"]:
-        facts.append(words.hover(short(answer["weights"]), f"weights that answered: {answer['weights']}"))
+        facts.append(
+            words.hover(f"weights {short(answer['weights'])}", f"weights that answered: {answer['weights']}")
+        )
     if not answer["done"]:
         body = _text(html.escape(answer["text"]))
         return _side(answer["side"], name, " · ".join(facts), body)

@@ -15,10 +15,12 @@ class Part:
     """`choose(adapter id, None for none)` gives the values of `outputs`; it is asked on load and at every choice.
 
     After one of its `changes` to the adapter, such as another kept strength, the other parts' `again` is asked, which
-    leaves alone what people type.
+    leaves alone what people type. Once the page is opened `comes_back` wires to the event that it is handed what the
+    browser tab finds again of before.
     """
 
     outputs: list[Any]
     choose: Callable[[str | None], Sequence[Any]]
     changes: Sequence[Any] = ()
     again: Callable[[str], Mapping[Any, Any]] | None = None
+    comes_back: Callable[[Callable[..., Any]], None] | None = None

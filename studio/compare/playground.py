@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +17,10 @@ from storage import adapters
 from storage.adapters import Adapter
 from storage.errors import StudioError
 from studio import correcting, forms, layout, words
-from studio.compare import asking, columns, strength
+from studio.compare import asking, columns, coming_back, strength
 from studio.compare.material import rows_of, rules_of
 from studio.compare.part import QUIET, Part
-from studio.compare.scene import Scene
+from studio.compare.scene import Scene, Turn
 from studio.compare.strength import Dial
 from studio.notices import shown
 
@@ -57,6 +58,7 @@ class Playground:
     timer: gr.Timer
     position: gr.State
     scene: gr.State
+    left: gr.Textbox
 
     @property
     def how(self) -> list[Any]:
@@ -77,7 +79,12 @@ def build(adapter: gr.Dropdown) -> Part:
         card = _lay_out(adapter)
     _wire_asking(adapter, card)
     _wire_the_rest(adapter, card)
-    return Part(card.outputs, choose, changes=[card.dial.kept])
+    return Part(
+        card.outputs,
+        choose,
+        changes=[card.dial.kept],
+        comes_back=lambda happened: _wire_coming_back(adapter, card, happened),
+    )
 
 
 def _lay_out(adapter: gr.Dropdown) -> Playground:
@@ -100,7 +107,7 @@ def _lay_out(adapter: gr.Dropdown) -> Playground:
     download = gr.HTML(elem_id="download")
     return Playground(
         prompt, back, forth, goes_on, stopping, ask, chosen, dial, held_out, answers, after, again, anew, marks,
-        fields, download, busy_note, timer, position, scene,
+        fields, download, busy_note, timer, position, scene, layout.unseen(),
     )  # fmt: skip
 
 
@@ -202,6 +209,56 @@ def _wire_the_rest(adapter: gr.Dropdown, card: Playground) -> None:
     adapter.input(shown(leave), None, None, **QUIET)
 
 
+def _wire_coming_back(adapter: gr.Dropdown, card: Playground, happened: Callable[..., Any]) -> None:
+    """What a reload would lose is found again, by the name that the page had before (studio/assets/playground.js)."""
+    found = [card.scene, card.answers, card.held_out, card.position, card.after, card.goes_on, card.chosen]
+    happened(
+        shown(find_again),
+        [adapter, card.left, *card.fields.values()],
+        [card.left, *found, *card.dial.set_to, card.dial.chosen, *card.fields.values()],
+        js="(adapter, _, ...fields) => [adapter, window.studioTab.left(), ...fields]",
+        **QUIET,
+    ).then(fn=None, inputs=card.left, js="(tab) => window.studioTab.now(tab)", **QUIET)
+
+
+def find_again(request: gr.Request, adapter_id: str | None, left: str, *fields: str) -> tuple[Any, ...]:
+    """The tab's name from now on and what it had asked, set as it was then: values as in `_wire_coming_back`.
+
+    What somebody has typed into the `fields` meanwhile stays.
+    """
+    scene = coming_back.find(left, request.session_hash, adapter_id) if adapter_id else None
+    if adapter_id is None or scene is None or scene.now is None:
+        return (request.session_hash, *(gr.skip(),) * (10 + strength.MOST_OTHERS + len(asking.FIELDS)))
+    adapter, settings = adapters.get(adapter_id), scene.now.settings
+    answers = columns.drawn(scene, rules_of(adapter)) if scene.now.answers else columns.stopped(scene)
+    position, note = _row_of(adapter, scene.now), ""
+    if position is not None:
+        _, position, note = step(adapter_id, position, 0)
+    offered = {side for _, side in sides.offered(adapter)}
+    return (
+        request.session_hash,
+        *(scene, answers, note, position, gr.Row(visible=True), scene.goes_on),
+        [side for side in settings["sides"] if side in offered],
+        settings["strength"],
+        *strength.blended_as(settings["sides"]),
+        *(
+            _typed(settings[name]) if value == _typed(getattr(CompareSettings(), name)) else gr.skip()
+            for name, value in zip(asking.FIELDS, fields, strict=True)
+        ),
+    )
+
+
+def _typed(value: Any) -> str:
+    """A setting as its field has it."""
+    return "" if value is None else str(value)
+
+
+def _row_of(adapter: Adapter, now: Turn) -> int | None:
+    """The place of the held-out row that was asked, if it was one."""
+    rows = enumerate(rows_of(adapter)) if now.wanted is not None else ()
+    return next((at for at, row in rows if (row.prompt, row.reference) == (now.prompt, now.wanted)), None)
+
+
 def choose(adapter_id: str | None) -> tuple[Any, ...]:
     """All that belongs to one adapter: values of `Playground.outputs`."""
     fresh = (Scene(), "", "", None, gr.Row(visible=False), gr.update(interactive=False))
@@ -279,10 +336,11 @@ def redrawn(adapter_id: str, scene: Scene, marks: str) -> Any:
 
 def new_conversation(request: gr.Request) -> tuple[Any, ...]:
     """Begin anew: [scene, columns, held-out note, position, row under the answers, stop button, prompt]."""
-    asking.end_question(request.session_hash)
+    leave(request)
     return Scene(), "", "", None, gr.Row(visible=False), gr.update(interactive=False), ""
 
 
 def leave(request: gr.Request) -> None:
-    """Another adapter is chosen: nobody waits for this one's answer."""
+    """Another adapter is chosen, or all begins anew: nobody waits for an answer."""
     asking.end_question(request.session_hash)
+    coming_back.forget(request.session_hash)

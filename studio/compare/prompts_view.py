@@ -42,13 +42,19 @@ def table(job: Job, found: Sequence[Answered], total: int) -> str:
 
 
 def downloads(job: Job) -> str:
-    """Where the set is to be had as a file."""
+    """Where the set is to be had as a file, with how much of it is there where that is not all."""
+    done, total = job.phase_done or 0, job.phase_total or 0
+    if job.status != "finished" and not done:
+        return ""
+    so_far = (
+        f"So far: {done:,} of {total:,} answers. The others are empty in the files." if done < total else ""
+    )
     address = f"/download/prompts/{html.escape(job.id)}"
     return (
         f'<p class="files"><a href="{address}.csv" download>Prompts and answers as CSV</a> '
         f'<a href="{address}.jsonl" download>as JSON lines</a></p>'
-        "<p class=quiet>In the CSV file a text that a spreadsheet program would calculate, such as one that begins "
-        "with =, has an apostrophe before it.</p>"
+        f"<p class=quiet>{so_far} In the CSV file a text that a spreadsheet program would calculate, such as one "
+        "that begins with =, has an apostrophe before it.</p>"
     )
 
 

@@ -58,6 +58,16 @@ class Scene:
         ended = (self.now,) if self.now is not None and self.now.done else ()
         return Scene((*self.before, *ended), turn, True)
 
+    def ended(self) -> Scene:
+        """The scene with each answer that was still being written as one that was stopped."""
+        if self.now is None or all(answer["done"] for answer in self.now.answers):
+            return self
+        ended: list[SideAnswer] = [
+            answer if answer["done"] else {**answer, "done": True, "finish_reason": "stopped"}
+            for answer in self.now.answers
+        ]
+        return self.answered(ended)
+
     def answered(self, answers: Sequence[SideAnswer]) -> Scene:
         """The scene with the answers of now."""
         assert self.now is not None

@@ -77,7 +77,10 @@ class Scorecard:
         self.prompting.keep.click(shown(self.instructed), [*which, self.prompting.instruction], **every)
         self.prompting.reset.click(shown(self.instructed), which, **every)
         self.effects.keep.click(shown(self.guarded), [*which, self.effects.prompts], **every)
-        self.study.start.click(shown(self.studied), which, **every)
+        # A button that is gone lets go of the keyboard.
+        self.study.start.click(shown(self.studied), which, **every).success(
+            fn=None, js=layout.focus("#study a", "#start-study"), **QUIET
+        )
         form = [self.rules.kind, self.rules.form]
         self.rules.kind.input(shown(rules_card.chosen), self.rules.kind, [self.rules.form], **QUIET)
         for place in (self.rules.rules, self.rules.reader, self.rules.form):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ import gradio as gr
 
 from jobs import adapter_record
 from jobs.serving import sides
-from jobs.serving.side_names import MOST_BLENDED
+from jobs.serving.side_names import MOST_BLENDED, parts_of
 from storage import adapters
 from storage.adapters import STRONGEST, Adapter
 from studio import layout
@@ -75,7 +76,9 @@ def build(adapter: gr.Dropdown) -> Dial:
         ]
     chosen = gr.State([])
     turned = gr.Button("Answer at this strength", visible="hidden", elem_id="dial-turned")
-    turned.click(shown(offer_to_keep), [adapter, strength], [keep, note], **QUIET)
+    turned.click(
+        shown(offer_to_keep), [adapter, strength], [keep, note], **QUIET | {"trigger_mode": "always_last"}
+    )
     # A button that cannot be used any more lets go of the keyboard.
     keeping = keep.click(shown(kept), [adapter, strength], [keep, note], **QUIET)
     keeping.success(fn=None, js=layout.focus("#strength input[type=range]"), **QUIET)
@@ -113,6 +116,17 @@ def blended(chosen: list[str], before: list[str], *strengths: float) -> tuple[An
     ]
     hidden = (gr.Slider(visible=False, value=OTHERS_STRENGTH) for _ in range(MOST_OTHERS - len(sliders)))
     return (chosen, *sliders, *hidden)
+
+
+def blended_as(asked: Sequence[str]) -> tuple[Any, ...]:
+    """The others and their strengths as they were when these sides were asked: [blend with, *sliders, chosen]."""
+    blend = next((side for side in asked if "+" in side), "")
+    there = {one.id for one in adapters.list_all()}
+    parts = [part for part in parts_of(blend)[1:] if part.adapter_id in there] if blend else []
+    others = [part.adapter_id for part in parts]
+    amounts = [OTHERS_STRENGTH if part.strength is None else part.strength for part in parts]
+    chosen, *sliders = blended(others, others, *amounts)
+    return others, *sliders, chosen
 
 
 def offer_to_keep(adapter_id: str, strength: float) -> tuple[Any, str]:

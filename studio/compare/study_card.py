@@ -92,6 +92,8 @@ def view(found: Mapping[str, Any]) -> str:
         doing = "Training with fewer examples." if status == "training" else "Measuring what was learned."
         return f'<p class="said" role="status">{sentence or doing} <a href="/runs">See it on Runs</a></p>'
     fit = html.escape(str((found.get("fit") or {}).get("words") or ""))
+    if fit in sentence:
+        fit = ""
     return f"<p><b>{sentence}</b></p>" + (f'<p class="quiet">{fit}</p>' if fit else "") + _points(found)
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import gradio as gr
 
-from storage import adapters
+from jobs.evaluation import study_runs
+from storage import adapters, jobs
 from storage.adapters import Adapter
+from storage.errors import StudioError
 from studio import layout, tables, words
 from studio.compare import blind, playground, prompt_sets, scorecard
 from studio.compare.part import QUIET
@@ -28,15 +31,23 @@ def asked_for(
 ) -> tuple[Adapter | None, str]:
     """The adapter that the address names, by run or by its own id, or else why none; the newest for no name.
 
+    The newest that somebody wanted: those that a study has made are means to its end.
+
     Never another one than the named: its verdict would be taken for that one's.
     """
     if adapter_id is None and run_id is None:
-        return (made[0] if made else None), ""
+        return next((one for one in made if not _is_of_a_study(one)), made[0] if made else None), ""
     named = (one for one in made if one.id == adapter_id or (adapter_id is None and one.job_id == run_id))
     found = next(named, None)
     if found is not None or not made:
         return found, ""
     return None, UNKNOWN.format(named=adapter_id) if adapter_id else NOTHING_YET
+
+
+def _is_of_a_study(adapter: Adapter) -> bool:
+    with suppress(StudioError):  # its run may have been deleted
+        return study_runs.is_study(jobs.get(adapter.job_id or ""))
+    return False
 
 
 def open_page(request: gr.Request) -> tuple[Any, ...]:
@@ -74,8 +85,10 @@ def build(page: gr.Blocks) -> None:
     )
     adapter.input(None, adapter, None, js=SET_ADDRESS, **QUIET)
     for part in parts:
-        for happened in (opened.then, adapter.input):
-            happened(shown(part.choose), adapter, part.outputs, **QUIET)
+        adapter.input(shown(part.choose), adapter, part.outputs, **QUIET)
+        filled = opened.then(shown(part.choose), adapter, part.outputs, **QUIET)
+        if part.comes_back:
+            part.comes_back(filled.then)
     for happened in (change for part in parts for change in part.changes):
         for again, outputs in ((part.again, part.outputs) for part in parts if part.again):
             happened.success(shown(again), adapter, outputs, **QUIET)

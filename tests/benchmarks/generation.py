@@ -113,7 +113,7 @@ def _changes(base: Any, rank: int) -> dict[str, Change]:
 
 def _ours(fast: FastModel, prompts: list[list[int]], shares: list[Any], tokens: int) -> Way:
     def begin() -> Callable[[list[int] | None], torch.Tensor]:
-        rows = fast.begin(prompts, shares, tokens)
+        rows = fast.begin(prompts, shares, max(map(len, prompts)) + tokens)
 
         def read(chosen: list[int] | None) -> torch.Tensor:
             if chosen is not None:

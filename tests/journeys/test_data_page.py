@@ -10,7 +10,7 @@ from gradio_client import Client, handle_file
 from playwright.sync_api import Page, expect
 
 from tests.journeys.settling import settle
-from tests.journeys.test_accessibility import NAMELESS, violations
+from tests.journeys.test_accessibility import check
 
 pytestmark = pytest.mark.browser
 # The page's stream of answers stops before the first that contains `window.holds`, until `window.release()`.
@@ -33,7 +33,7 @@ HOLDS_BACK = """
   };
 })();
 """
-LOOKS = [("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390)]
+WIDTHS = (1280, 390)
 
 
 @pytest.fixture(scope="module")
@@ -64,10 +64,8 @@ def opened(page: Page, dataset_id: str) -> None:
 
 
 def sound(page: Page) -> None:
-    """No broken rule of axe, no control without a name, nothing wider than the window."""
-    settle(page)
-    assert violations(page) == []
-    assert NAMELESS.findall(page.locator("body").aria_snapshot()) == []
+    """No broken rule of axe in any colours, no control without a name, nothing wider than the window."""
+    check(page)
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
 
 
@@ -222,9 +220,9 @@ def test_a_change_asked_for_while_a_look_is_still_being_answered_happens_too(
     expect(page.locator("#answer")).to_contain_text("59 examples are ready")
 
 
-@pytest.mark.parametrize(("scheme", "width"), LOOKS)
-def test_every_part_is_sound_in_every_look(page: Page, dataset_id: str, scheme: str, width: int) -> None:
-    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+@pytest.mark.parametrize("width", WIDTHS)
+def test_every_part_is_sound_in_every_look(page: Page, dataset_id: str, width: int) -> None:
+    page.emulate_media(color_scheme="light", reduced_motion="reduce")
     page.set_viewport_size({"width": width, "height": 860})
     opened(page, dataset_id)
     page.get_by_role("button", name=re.compile("^Show rows: 1 row left out")).click()

@@ -161,6 +161,57 @@ def test_another_seed_gives_another_answer_and_the_same_seed_the_same(page: Page
     expect(region.locator(".text")).to_have_text(first, timeout=SLOW)
 
 
+def test_a_reload_loses_neither_what_is_typed_nor_what_was_answered(page: Page) -> None:
+    opened(page)
+    page.locator("#next").click()
+    answered(page)
+    text = text_of(page, "Adapter")
+    prompt = page.locator("#prompt textarea")
+    prompt.fill("Half a thought")
+    page.reload()
+    expect(page.locator("#answers .side")).to_have_count(3, timeout=SLOW)
+    assert text_of(page, "Adapter") == text
+    expect(prompt).to_have_value("Half a thought")
+    expect(page.locator("#held-out")).to_contain_text("held-out 1 of")
+    # It is not only drawn: it can be asked and gone on from, set as it was.
+    page.locator("#ask").click()
+    expect(page.locator("#held-out")).not_to_contain_text("held-out", timeout=SLOW)
+    answered(page)
+    page.locator("#next").click()
+    expect(page.locator("#held-out")).to_contain_text("held-out 2 of", timeout=SLOW)
+    answered(page)
+    page.get_by_role("button", name="Advanced").click()
+    expect(field(page, "Longest answer")).to_have_value("12")
+    page.get_by_role("button", name="New conversation").click()
+    expect(prompt).to_be_focused()
+    page.reload()
+    expect(page.locator("#columns")).to_contain_text("Adapter", timeout=SLOW)
+    settle(page)
+    expect(page.locator("#answers .side")).to_have_count(0)
+    expect(prompt).to_have_value("")
+
+
+def test_folds_tell_whether_they_are_open_and_lists_close_behind_the_keyboard(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    opened(page)
+    fold = page.get_by_role("button", name="Advanced")
+    expect(fold).to_have_attribute("aria-expanded", "true")
+    fold.press("Enter")
+    expect(fold).to_have_attribute("aria-expanded", "false")
+    adapter = page.get_by_label("Adapter", exact=True)
+    adapter.focus()
+    expect(page.get_by_role("option").first).to_be_visible()
+    adapter.press("Tab")
+    expect(page.get_by_role("option")).to_have_count(0)
+    # The arrow is turned about its middle: one as high as two lines would be turned out of its fold.
+    for arrow in page.locator("#compare button.label-wrap .icon").all():
+        box = arrow.bounding_box()
+        assert box is None or box["width"] < 30
+    # Gradio may forget that a button is hidden.
+    page.evaluate("document.querySelector('#dial-turned').classList.remove('hidden')")
+    expect(page.locator("#dial-turned")).to_be_hidden()
+
+
 WRONG = [
     ("", "", "The prompt is empty."),
     ("Row 3? " * 400, "", "tokens"),

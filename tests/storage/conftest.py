@@ -7,6 +7,7 @@ its database is deleted. Where there is neither, those variants are skipped.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from storage import config, database, jobs
+from storage import config, database, files, jobs
 from tests.storage import postgres
 
 POSTGRES = os.environ.get("LORA_TAILOR_TEST_POSTGRES")
@@ -43,6 +44,9 @@ def home(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     """An empty data folder with its database, on each kind of database in turn."""
     url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
     config.use(config.from_environment(tmp_path / "home", url))
+    if url is None:
+        files.make_folders()
+        shutil.copyfile(request.getfixturevalue("new_database"), tmp_path / "home" / "studio.db")
     database.connect()
     yield tmp_path / "home"
     database.close()

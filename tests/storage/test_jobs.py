@@ -84,15 +84,6 @@ def test_a_busy_device_holds_up_its_own_jobs_only(home: Path) -> None:
     assert jobs.get(gpu.id).status == "queued"
 
 
-def test_several_processes_claim_each_job_once(home: Path, child: Child) -> None:
-    ids = {jobs.add("training", str(n), "cpu").id for n in range(50)}
-    script, soon = "while job := jobs.claim(set()): print(job.id)", time.time() + 2
-    children = [child(script, together=soon) for _ in range(4)]
-    claimed = [id for process in children for id in process.communicate()[0].split()]
-    assert len(claimed) == 50 and set(claimed) == ids
-    assert all(job.attempt == 1 and job.status == "running" for job in jobs.list_all())
-
-
 @pytest.mark.parametrize("action", ACTIONS.values(), ids=ACTIONS.keys())
 def test_a_stale_attempt_changes_nothing(running_job: jobs.Job, action: Callable[[str, int], object]) -> None:
     assert jobs.requeue(running_job.id, 1)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -95,6 +96,13 @@ def test_what_is_written_and_not_added_stays_when_another_answer_is_to_be_correc
     ]:
         assert opened(written, stood)[3] == "second", "nothing is lost"
         assert opened(written, stood)[-1] == Stood("second")
+
+
+def test_that_an_example_is_kept_aside_is_said_before_anything_is_written(adapter: Any) -> None:
+    asked_now = turn("One?", "first")
+    for now, words in ((asked_now, ""), (replace(asked_now, wanted="Yes."), "kept aside to test on")):
+        note = correcting.begin(adapter.id, Scene(now=now), "", None, clicked("adapted"))[4]
+        assert words in note and bool(words) == bool(note)
 
 
 def test_an_answer_that_is_gone_cannot_be_corrected(adapter: Any) -> None:

@@ -234,13 +234,39 @@ def test_the_standing_claims_no_more_than_the_votes_allow() -> None:
     assert said[0, 0, 0] == "No votes yet."
     assert said[0, 0, 9] == "Only ties so far: 9."
     assert said[0, 1, 0] == (
-        "“Tone” wins 100 % of 1 decided vote (95 % interval 2–100 %): that may still be chance."
+        "1 decided vote so far. Of fewer than 8 even a clear lead may be chance: 7 more are useful."
     )
     assert said[2, 14, 3].startswith("“Tone” wins 88 % of 16 decided votes (95 % interval 5")
     assert said[2, 14, 3].endswith("it is preferred to “Base model”.")
     assert said[14, 2, 0].endswith(": “Base model” is preferred.")
     assert said[2, 10, 0].endswith("that may still be chance."), "enough only for who decides beforehand"
     assert said[20, 20, 60].endswith("that may still be chance.")
+
+
+def test_a_share_is_told_from_the_first_number_of_votes_that_can_tell_anything() -> None:
+    assert anytime_share(blind.FEWEST_DECIDED, blind.FEWEST_DECIDED).low > blind.EVEN
+    assert anytime_share(blind.FEWEST_DECIDED - 1, blind.FEWEST_DECIDED - 1).low < blind.EVEN
+    assert standing_of(0, 8, 0).is_telling and not standing_of(0, 7, 9).is_telling
+
+
+def test_a_pair_that_would_come_again_word_for_word_is_no_second_vote(contest: Contest) -> None:
+    own = replace(contest, max_new_tokens=3)
+    *others, last = (row.row for row in blind._prompts(DATASET_ID, adapters.get(ONE).base_model_id))
+
+    def voted(row: int) -> None:
+        votes.add(
+            id=files.new_id(), adapter_id=ONE, contest=own.key, held_out_row=row, first="base", second="adapted",
+            shown_left="first", winner="first", details={},
+        )  # fmt: skip
+
+    for row in others:
+        voted(row)
+    assert blind.next_row(own, leave_out={last}).row == last and not blind.is_over(own)
+    voted(last)
+    assert blind.is_over(own) and not blind.is_over(replace(own, temperature=0.7))
+    with pytest.raises(StudioError, match="same answers would come again"):
+        blind.next_row(own)
+    assert blind.next_row(replace(own, temperature=0.7)).row == others[0]
 
 
 def test_votes_under_another_key_are_told_but_not_counted(contest: Contest) -> None:

@@ -125,10 +125,13 @@ def measured(adapter: Adapter) -> dict[str, Any]:
     )
 
 
-def test_an_overtrained_adapter_moves_the_needle(trained: tuple[Adapter, Kept]) -> None:
+def test_an_overtrained_adapter_moves_the_needle(
+    trained: tuple[Adapter, Kept], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(side_effects, "PROMPTS", side_effects.PROMPTS[::3])  # as telling, in less time
     found = measured(trained[0])
     assert found["code"] == "strong" and found["needle"] > 0.6, found["sentence"]
-    assert found["unchanged"] < 20 and found["drift"]["kl_per_token"] > 0.5
+    assert found["unchanged"] < found["prompts"] / 3 and found["drift"]["kl_per_token"] > 0.5
     assert found["style"]["adapted"] > found["style"]["base"] + 0.3 and "Arr" in found["sentence"]
     assert found["copied"]["answers"] > 0, "what it learned by heart is said where nobody asked for it"
 
@@ -136,7 +139,7 @@ def test_an_overtrained_adapter_moves_the_needle(trained: tuple[Adapter, Kept]) 
 def test_an_untouched_adapter_leaves_it_at_hardly(
     trained: tuple[Adapter, Kept], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(side_effects, "PROMPTS", side_effects.PROMPTS[::4])  # as telling, in less time
+    monkeypatch.setattr(side_effects, "PROMPTS", side_effects.PROMPTS[::4])
     found = measured(_published("jprt3333-1", trained[0].base_model_id, blank=True))
     assert (found["code"], found["needle"], found["unchanged"]) == ("hardly", 0.0, found["prompts"])
     assert found["own"]["unchanged"] == 1

@@ -12,6 +12,7 @@ import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 
+from jobs.generation import lean
 from jobs.generation.adapter_files import read_changes
 from jobs.generation.fast import FastModel
 from jobs.generation.kernels import compiled
@@ -54,7 +55,7 @@ def fast_with(base: Any, folders: dict[str, Path]) -> FastModel:
 def scores(fast: FastModel, shares: list[dict[str, float]], texts: list[list[int]]) -> list[torch.Tensor]:
     """What the last token of each text is followed by, the last three having been read one at a time."""
     steps = 3
-    rows = fast.begin([text[:-steps] for text in texts], shares, steps)
+    rows = fast.begin([text[:-steps] for text in texts], shares, max(map(len, texts)))
     logits = rows.read()
     for at in range(steps):
         rows.go_on(range(len(texts)), [text[at - steps] for text in texts])
@@ -125,6 +126,30 @@ def test_a_large_adapter_makes_room_and_one_taken_off_leaves_it(tmp_path: Path) 
     torch.testing.assert_close(after[1], base(torch.tensor([texts[1]])).logits[0, -1], **CLOSE)
 
 
+def test_the_usual_adapters_have_room_and_only_more_of_them_move_the_model(tmp_path: Path) -> None:
+    base = base_of()
+    fast = fast_with(base, {})
+    changes = read_changes(made(base, tmp_path / "a", 1, r=16), dict(base.named_modules()), "tiny")
+
+    def places() -> set[int]:
+        return {linear.of(0)[0].data_ptr() for linear in fast._linears.values()}
+
+    before = places()
+    for name in "abcd":
+        fast.put(name, changes)
+    columns = fast._columns["b"]
+    fast.remove("b")
+    fast.put("b", changes)
+    assert places() == before and fast._columns["b"] == columns, "a gap is filled to its last column"
+    fast.put("e", changes)
+    assert not places() & before
+    own = fast._blocks[0].get_submodule("mlp.down_proj").weight
+    assert own.untyped_storage().data_ptr() in {
+        linear.of(0)[0].untyped_storage().data_ptr() for linear in fast._linears.values()
+    }, "the model is in memory once"
+    assert fast.most_rows(10**12) == 1
+
+
 def test_an_adapter_for_which_there_is_no_room_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,12 +197,39 @@ def test_the_memory_of_a_smaller_batch_is_gone_before_a_larger_one_gets_its_own(
     assert before() is None and fast._memory.slots == 3
 
 
+def test_a_batch_of_about_the_same_size_takes_the_memory_and_the_step_of_the_one_before() -> None:
+    """What is compiled or recorded for a memory is not made again."""
+    fast = fast_with(base_of(), {})
+    first = fast.begin(PROMPTS, [{}] * 4, 20)
+    second = fast.begin(PROMPTS[:2], [{}] * 2, 64)
+    assert second._memory is first._memory and second._step is first._step
+    third = fast.begin(PROMPTS, [{}] * 4, 70)
+    assert third._memory is not first._memory and third._step is not first._step
+
+
+@torch.inference_mode()
+def test_texts_are_read_some_at_a_time_and_each_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lean, "READ_TOKENS_CPU", 10)
+    base = base_of()
+    reader = fast_with(base, {}).reader
+    texts = [[3 + place] * length for place, length in enumerate([2, 12, 5, 5, 3, 1])]
+    between: list[int] = []
+    found: list[int] = []
+    for place, hidden in reader.read(texts, None, should_stop=lambda: between.append(len(found)) or False):  # type: ignore
+        found.append(place)
+        torch.testing.assert_close(
+            reader.logits(hidden), base(torch.tensor([texts[place]])).logits[0], **CLOSE
+        )
+    assert found == [1, 2, 3, 4, 0, 5] and between == [1, 3], "12 alone, 5 and 5, then the rest"
+    assert [len(hidden) for _, hidden in reader.read([[3] * 13], None)] == [13], "longer than any before"
+
+
 def test_rows_that_leave_change_nothing_for_the_others(tmp_path: Path) -> None:
     base = base_of()
     fast = fast_with(base, {"a": made(base, tmp_path / "a", 1)})
     shares: list[dict[str, float]] = [{}, {"a": 1.0}, {"a": 0.5}, {}]
     with torch.inference_mode():
-        rows = fast.begin(PROMPTS, shares, 4)
+        rows = fast.begin(PROMPTS, shares, 14)
         rows.read()
         rows.go_on([1, 3], [50, 51])
         rows.read()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,27 @@ def test_blanks_and_bytes_of_any_kind_stay_where_they_are(seed: int) -> None:
     some = [[258], [259], [260], [257, 257, 258], fox, [261]]
     token_ids = [token for piece in random.Random(seed).choices(some, k=300) for token in piece]
     assert "".join(told(tokenizer, token_ids)) == tokenizer.decode(token_ids)
+
+
+@pytest.mark.parametrize("text", ["日本語" * 60, "日é🦊" * 50, "🦊日" * 60, "fox 👩‍👩‍👧" * 20])
+def test_a_character_whose_bytes_are_tokens_is_never_torn(text: str) -> None:
+    """A run of bytes says nothing of what it holds if it begins in the middle of a character."""
+    tokenizer = with_blanks_before_words()
+    known = {"fox": [260], " ": [257]}
+    token_ids = [
+        token
+        for one in re.findall("fox|.", text)
+        for token in known.get(one) or [1 + b for b in one.encode()]
+    ]
+    decoded: list[int] = []
+
+    class Counting:
+        def decode(self, token_ids: Sequence[int]) -> str:
+            decoded.append(len(token_ids))
+            return str(tokenizer.decode(token_ids))
+
+    assert "".join(told(Counting(), token_ids)) == tokenizer.decode(token_ids) == text
+    assert len(token_ids) > 200 and max(decoded) < 100
 
 
 def test_a_blank_behind_tokens_that_say_nothing_stays() -> None:

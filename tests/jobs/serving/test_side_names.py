@@ -20,6 +20,7 @@ def test_a_side_with_a_name_of_its_own_has_no_adapters_of_its_own(side):
         ("k3fa-1@120", [Part("k3fa-1", 120, None)]),
         ("k3fa-1*1.2", [Part("k3fa-1", None, 1.2)]),
         ("k3fa-1@120*0.5", [Part("k3fa-1", 120, 0.5)]),
+        ("k3fa-1@123456789*1.5", [Part("k3fa-1", 123456789, 1.5)]),
         ("a-1*0.7+b-2*0.3", [Part("a-1", None, 0.7), Part("b-2", None, 0.3)]),
     ],
 )

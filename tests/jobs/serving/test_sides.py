@@ -97,6 +97,7 @@ def test_of_a_training_conversation_its_last_question_is_searched(adapter):
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     more = [{"role": "user", "content": "And zebras?"}, {"role": "assistant", "content": "{}"}]
     lines[TRAIN_ROWS - 1]["messages"] += more
+    lines[0]["messages"] = [{"role": "assistant", "content": "zebras, unasked"}]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     request = asked(adapter, "similar", [{"role": "user", "content": "zebras"}])
     assert request.messages[-3]["content"] == "And zebras?"

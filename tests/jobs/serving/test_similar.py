@@ -30,6 +30,8 @@ def test_case_spaces_and_width_make_no_difference():
     assert found.nearest("  WHERE   is my\nORDER", 2) == found.nearest("Where is my order", 2)
     assert found.nearest("ｏｒｄｅｒ ｍｏｎｄａｙ", 1) == [1]
     assert Similar(["invoice", "ORDER"]).nearest("order", 1) == [1]
+    assert Similar(["stress", "STRASSE"]).nearest("straße", 1) == [1]
+    assert Similar(["order", "a"]).nearest("A", 1) == [1], "one letter between two blanks"
 
 
 def test_words_that_nearly_all_texts_have_say_little():

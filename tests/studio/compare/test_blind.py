@@ -205,3 +205,11 @@ def test_the_card_of_an_adapter_begins_with_the_base_model_against_it() -> None:
     assert ("Base model", "base") in one["choices"] and "without names" in pair_html
     assert "vote" in standing.lower()
     assert blind.choose(None)[2:5] == ("", None, "")
+
+
+@pytest.mark.usefixtures("base_model_id")
+def test_an_end_of_the_pairs_is_said_and_is_no_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(votes, "rows_asked", lambda *_: range(1000))
+    said, pair_id, *buttons = shown("g", "base", "adapted", "0")
+    assert "Every held-out example has been voted on." in said and "problem" not in said
+    assert pair_id is None and buttons[NEXT]["value"] == "Start" and "g" not in rounds._making

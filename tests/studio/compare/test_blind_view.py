@@ -78,14 +78,21 @@ def test_the_same_answer_twice_is_said(pair: Pair) -> None:
 
 
 def test_the_standing_shows_share_interval_and_both_counts(pair: Pair) -> None:
-    found = Standing(Counts(1, 4, 2), anytime_share(4, 5))
+    found = Standing(Counts(2, 8, 2), anytime_share(8, 10))
     shown = blind_view.standing(found, pair.contest, LABELS, "<a>links</a>")
-    assert "80 % of 5 decided votes" in shown and "Tone &lt;b&gt;: 4" in shown and "ties: 2" in shown
-    assert 'class="point" style="left:80.0%"' in shown and "<a>links</a>" in shown
+    assert "80 % of 10 decided votes" in shown and "Tone &lt;b&gt;: 8" in shown and "ties: 2" in shown
+    assert 'class="point" style="left:80.0%"' in shown and "<a>links</a>" in shown and "stop when" in shown
     nothing = blind_view.standing(Standing(Counts(0, 0, 0), None), pair.contest, LABELS, "")
     assert "No votes yet." in nothing and "duel" not in nothing
     only_ties = blind_view.standing(Standing(Counts(0, 0, 4), None), pair.contest, LABELS, "")
     assert "Only ties so far: 4." in only_ties and "duel" not in only_ties and "left out of" in only_ties
+
+
+def test_a_few_votes_are_counts_and_no_share(pair: Pair) -> None:
+    few = Standing(Counts(0, 5, 1), anytime_share(5, 5))
+    shown = blind_view.standing(few, pair.contest, LABELS, "")
+    assert "Tone &lt;b&gt;: 5" in shown and "3 more are useful" in shown
+    assert "100 %" not in shown and "duel" not in shown and "stop when" not in shown
 
 
 def test_votes_that_are_not_counted_here_are_said(pair: Pair) -> None:
@@ -94,6 +101,7 @@ def test_votes_that_are_not_counted_here_are_said(pair: Pair) -> None:
 
     assert "not counted" not in said(0)
     assert "1 more vote is not counted here: it was given at another strength" in said(1)
+    assert "It is in the files below" in said(1) and "They are in the files" in said(2)
     assert "1,200 more votes are not counted here: they were" in said(1200)
 
 

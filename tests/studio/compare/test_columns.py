@@ -70,7 +70,7 @@ def test_a_column_names_its_side_tokens_speed_and_weights() -> None:
 @pytest.mark.parametrize(
     ("side", "kind"),
     [("base", "base"), ("similar", "similar"), ("k3fa-1", "adapter"), ("k3fa-1@120", "look"),
-     ("k3fa-1*0.7+m2xe*0.3", "blend")],
+     ("k3fa-1*0.7", "adapter"), ("k3fa-1*0.7+m2xe*0.3", "blend")],
 )  # fmt: skip
 def test_every_side_has_a_kind_that_the_style_sheet_knows(side: str, kind: str) -> None:
     assert f"of-{kind}" in columns.drawn(scene(answer(side)), [])

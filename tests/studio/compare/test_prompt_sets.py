@@ -40,7 +40,7 @@ def test_pasted_prompts_are_queued_and_seen() -> None:
     assert jobs.get(job_id).settings["comparison"]["max_new_tokens"] == 3
     assert "queued" in view[PROGRESS] and view[TABLE].count("not yet") == 4
     assert "Two &lt;b&gt;?" in view[TABLE] and view[STOP]["visible"] and view[TIMER]["active"]
-    assert f"/download/prompts/{job_id}.csv" in view[DOWNLOADS] and not view[LATER]["visible"]
+    assert view[DOWNLOADS] == "" and not view[LATER]["visible"]
 
 
 @pytest.mark.usefixtures("base_model_id")
@@ -53,6 +53,16 @@ def test_answers_appear_page_by_page_as_text() -> None:
     assert (first[EARLIER]["interactive"], first[LATER]["interactive"]) == (False, True)
     assert "Prompts 21 to 25 of 25" in second[TABLE]
     assert (second[EARLIER]["interactive"], second[LATER]["interactive"]) == (True, False)
+
+
+@pytest.mark.usefixtures("base_model_id")
+def test_files_are_offered_once_there_are_answers_and_say_how_many() -> None:
+    job = replace(jobs.get(started()[1]["value"]), status="stopped", phase_done=1, phase_total=4)
+    part = prompts_view.downloads(job)
+    assert f"/download/prompts/{job.id}.csv" in part and "So far: 1 of 4 answers." in part
+    assert prompts_view.downloads(replace(job, phase_done=0)) == ""
+    whole = prompts_view.downloads(replace(job, status="finished", phase_done=4))
+    assert f"/download/prompts/{job.id}.jsonl" in whole and "So far" not in whole
 
 
 @pytest.mark.usefixtures("base_model_id")

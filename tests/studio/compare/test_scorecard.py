@@ -330,3 +330,12 @@ def test_the_card_needs_no_heavy_library() -> None:
     code = f"import sys; import studio.compare.scorecard; print({heavy})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_study_says_nothing_twice(page: Scorecard, monkeypatch: Any) -> None:
+    words = "With 320 examples the held-out loss would be about 2.63."
+    found = sample_card.study(
+        sentence=f"Cannot tell. {words}", fit={**sample_card.study()["fit"], "words": words}
+    )
+    assert study_card.view(found).count(words) == 1
+    assert words in study_card.view({**found, "sentence": "Cannot tell."})

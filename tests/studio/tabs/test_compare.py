@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from storage import adapters
+from jobs.evaluation import study_runs
+from storage import adapters, jobs
 from storage.adapters import Adapter
 from studio.tabs import compare
 
@@ -22,6 +23,20 @@ def test_the_address_chooses_the_adapter_else_the_newest(home: Path) -> None:
     assert compare.asked_for("run1", None, made) == (old, "")
     assert compare.asked_for(None, None, made) == (new, "")
     assert compare.asked_for(None, None, []) == (None, "")
+
+
+def test_what_a_study_has_made_is_not_what_the_page_opens_on(home: Path) -> None:
+    new = add_adapter("new")
+    for share in study_runs.SHARES:
+        job = jobs.add("training", "25 %", "cpu", request_key=study_runs.key_of("new", share))
+        add_adapter(f"share{100 * share:.0f}", job_id=job.id)
+    made = adapters.list_all()
+    assert compare.asked_for(None, None, made) == (new, "")
+    assert compare.asked_for(None, "share50", made) == (adapters.get("share50"), ""), (
+        "by its name it is shown"
+    )
+    only = [one for one in made if one.id != "new"]
+    assert compare.asked_for(None, None, only) == (only[0], ""), "better than nothing"
 
 
 def test_for_one_that_is_not_here_no_other_stands_in(home: Path) -> None:
