@@ -226,8 +226,9 @@ def find_again(request: gr.Request, adapter_id: str | None, left: str, *fields: 
 
     What somebody has typed into the `fields` meanwhile stays.
     """
-    scene = coming_back.find(left, request.session_hash, adapter_id) if adapter_id else None
-    if adapter_id is None or scene is None or scene.now is None:
+    found = coming_back.find(left, request.session_hash, adapter_id) if adapter_id else None
+    scene, dial = found or (Scene(), None)
+    if adapter_id is None or scene.now is None:
         return (request.session_hash, *(gr.skip(),) * (10 + strength.MOST_OTHERS + len(asking.FIELDS)))
     adapter, settings = adapters.get(adapter_id), scene.now.settings
     answers = columns.drawn(scene, rules_of(adapter)) if scene.now.answers else columns.stopped(scene)
@@ -239,7 +240,7 @@ def find_again(request: gr.Request, adapter_id: str | None, left: str, *fields: 
         request.session_hash,
         *(scene, answers, note, position, gr.Row(visible=True), scene.goes_on),
         [side for side in settings["sides"] if side in offered],
-        settings["strength"],
+        gr.skip() if dial is None else dial,
         *strength.blended_as(settings["sides"]),
         *(
             _typed(settings[name]) if value == _typed(getattr(CompareSettings(), name)) else gr.skip()

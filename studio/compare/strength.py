@@ -15,6 +15,7 @@ from jobs.serving.side_names import MOST_BLENDED, parts_of
 from storage import adapters
 from storage.adapters import STRONGEST, Adapter
 from studio import layout
+from studio.compare import coming_back
 from studio.compare.part import QUIET
 from studio.notices import shown
 
@@ -134,8 +135,9 @@ def offer_to_keep(adapter_id: str, strength: float) -> tuple[Any, str]:
     return gr.Button(KEEP, interactive=strength != adapters.get(adapter_id).strength), ""
 
 
-def kept(adapter_id: str, strength: float) -> tuple[Any, str]:
+def kept(request: gr.Request, adapter_id: str, strength: float) -> tuple[Any, str]:
     """Keep the strength with the adapter: [keep, note]."""
     adapter = adapter_record.keep_strength(adapter_id, strength)
+    coming_back.strength_is_kept(request.session_hash)
     said = html.escape(f"“{adapter.name}” answers at {adapter.strength:g}× from now on.")
     return gr.Button(KEPT, interactive=False), f'<p class="sr" role="status">{said}</p>'

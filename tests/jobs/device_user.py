@@ -1,6 +1,7 @@
 """A process that takes a device as a job does: `python -m tests.jobs.device_user DATA_FOLDER DEVICE WHO STOP_FILE`.
 
-It writes one line for everything that happens to it, and keeps the device until its input ends.
+It writes one line for everything that happens to it, asks for the device at the first line of its input, and keeps it
+until that ends.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from storage import config, files
 class DeviceUser:
     """Such a process, as a test sees it."""
 
-    def __init__(self, who: str, device: str = "cpu") -> None:
+    def __init__(self, who: str, device: str = "cpu", begins: bool = True) -> None:
         self.stop_file = files.root() / f"stop-{files.new_id()}"
         self.lines: Queue[str] = Queue()
         command = [sys.executable, "-m", __name__, str(files.root()), device, who, str(self.stop_file)]
@@ -30,6 +31,15 @@ class DeviceUser:
             command, cwd=PROJECT_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         threading.Thread(target=self._read, daemon=True).start()
+        assert self.says(60) == "is there"
+        if begins:
+            self.begin()
+
+    def begin(self) -> None:
+        """Ask for the device: all that takes time before that is done."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
 
     def says(self, seconds: float = 30.0) -> str:
         """The next thing that happened to it."""
@@ -74,6 +84,8 @@ def main() -> None:
     """Take the device, keep it until the input ends."""
     folder, device, who, stop_file = sys.argv[1:]
     config.use(config.from_environment(data_dir=Path(folder)))
+    _say("is there")
+    sys.stdin.readline()
     try:
         with gpu.take(device, who, connection.free_device, Path(stop_file).exists, _say):
             _say("has it")

@@ -212,10 +212,14 @@ def test_a_change_asked_for_while_a_look_is_still_being_answered_happens_too(
     both = (
         "(names) => names.forEach((name) => document.querySelector(`button[aria-label^='${name}']`).click())"
     )
-    page.evaluate(both, ["What changed: version 2", "Go to it: version 1"])
+    for name in (names := ["What changed: version 2", "Go to it: version 1"]):
+        expect(page.get_by_role("button", name=name)).to_be_visible()
+    page.evaluate(both, names)
     expect(page).to_have_url(re.compile(dataset_id))
     expect(page.locator("#answer")).to_contain_text("59 of 60 examples are ready")
-    page.evaluate(both, ["Show rows: 1 row left out", "Delete: 1 row left out"])
+    for name in (names := ["Show rows: 1 row left out", "Delete: 1 row left out"]):
+        expect(page.get_by_role("button", name=name)).to_be_visible()
+    page.evaluate(both, names)
     expect(page.locator("#changed")).to_contain_text("Version")
     expect(page.locator("#answer")).to_contain_text("59 examples are ready")
 

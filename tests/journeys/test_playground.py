@@ -35,6 +35,7 @@ def opened(page: Page) -> Page:
     expect(page.locator("#columns")).to_contain_text("Adapter", timeout=SLOW)
     settle(page)
     page.get_by_role("button", name="Advanced").click()
+    settle(page)  # quicker than any hand, this would type into fields that are still being made
     field(page, "Longest answer").fill("12")
     return page
 

@@ -18,7 +18,7 @@ from jobs.serving.client import Snapshots
 from jobs.serving.schema import CompareSettings, SideRequest
 from jobs.serving.waiting import GaveWay, Waiting
 from storage.errors import StudioError
-from tests.jobs.device_user import using
+from tests.jobs.device_user import DeviceUser
 from tests.jobs.serving.parts import ADAPTERS
 from tests.jobs.waiting import until
 
@@ -148,16 +148,18 @@ def test_the_background_alone_is_told_that_it_gave_way(base_model_id):
 
 
 def test_the_background_goes_on_after_jobs_and_killed_servers(base_model_id):
-    # So many that they are not all answered while the job's process starts.
-    undisturbed = client.answers(base_model_id, requests(80), MIDDLING)
+    undisturbed = client.answers(base_model_id, requests(40), MIDDLING)
     each: list[int] = []
-    with in_background(base_model_id, 80, each=lambda place, _: each.append(place)) as batch:
-        with using("the job “Haiku”"):
-            until(lambda: client.status()["base_model_id"] is None)
+    job = DeviceUser("the job “Haiku”", begins=False)
+    with in_background(base_model_id, each=lambda place, _: each.append(place)) as batch:
+        job.begin()
+        job.gets_it()
+        until(lambda: client.status()["base_model_id"] is None)
+        job.kill()
         until(lambda: client.status()["generating"])
         psutil.Process(address.read().process.pid).kill()
         assert texts(batch.result(120)) == texts(undisturbed)
-    assert sorted(each) == list(range(80))
+    assert sorted(each) == list(range(40))
 
 
 def test_the_background_can_be_stopped_while_people_ask(base_model_id):

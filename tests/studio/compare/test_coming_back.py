@@ -9,7 +9,7 @@ import gradio as gr
 import pytest
 
 from storage import adapters
-from studio.compare import asking, coming_back, playground
+from studio.compare import asking, coming_back, playground, strength
 from studio.compare.scene import Scene
 from tests.studio.compare.stand_in import Model
 from tests.studio.compare.test_playground import TAB, ask, held_out_row, how, last_scene, model
@@ -53,6 +53,16 @@ def test_a_question_left_in_mid_answer_is_there_as_far_as_it_came(model: Model) 
     found = back()
     assert found[COLUMNS].count("Stopped.") == 3 and found[SCENE].now.prompt == "Two?"
     assert found[GOES_ON] is True and found[SCENE].now.done
+
+
+def test_a_strength_that_was_kept_since_the_answers_stays_until_one_asks_at_another(model: Model) -> None:
+    ask("hello", dial=0.5)
+    assert back()[STRENGTH] == 0.5
+    strength.kept(TAB, "c21e", 1.2)
+    assert back()[STRENGTH] == gr.skip() and back()[COLUMNS]
+    assert back(NEW.session_hash)[STRENGTH] == gr.skip(), "and after the next reload"
+    ask("hello", dial=0.9)
+    assert back()[STRENGTH] == 0.9
 
 
 def test_nothing_is_found_of_another_adapter_or_once_all_began_anew(model: Model) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from storage import adapters, files
 from studio.compare import playground, strength
+from tests.studio.compare.test_playground import TAB
 
 NAME = "<b>Parcels</b>"
 
@@ -32,14 +33,14 @@ def test_an_adapter_is_blended_with_others_of_its_base_model_where_there_are_any
 
 def test_keeping_a_strength_says_so_as_text(home: Path) -> None:
     add_adapter("c21e")
-    said = strength.kept("c21e", 0.8)[1]
+    said = strength.kept(TAB, "c21e", 0.8)[1]
     assert "<b>" not in said and "at 0.8×" in said
 
 
 def test_a_kept_strength_is_where_the_dial_stands_next_time(home: Path) -> None:
     add_adapter("c21e")
     assert strength.offer_to_keep("c21e", 0.8)[0].interactive
-    assert "at 0.8×" in strength.kept("c21e", 0.8)[1]
+    assert "at 0.8×" in strength.kept(TAB, "c21e", 0.8)[1]
     assert strength.of(adapters.get("c21e"))[0] == 0.8
     assert not strength.offer_to_keep("c21e", 0.8)[0].interactive
 
