@@ -15,8 +15,12 @@ from tests.journeys.settling import settle
 from tests.journeys.studio_process import Studio
 
 pytestmark = pytest.mark.browser
-# Colours do not depend on the width, nor widths on the colours.
-LOOKS = {"light": ("light", 1280), "phone, dark": ("dark", 390)}
+LOOKS = {
+    "light": ("light", 1280),
+    "dark": ("dark", 1280),
+    "phone": ("light", 390),
+    "phone, dark": ("dark", 390),
+}
 MOST_TABS = 60
 
 

@@ -15,10 +15,10 @@ from jobs.evaluation.statistics import paired_difference, together
 
 pytestmark = pytest.mark.starter
 
-ROWS, DRAWS, CHOOSING_DRAWS, TOKENS, REPEATS = 16, 5, 2, 24, 50
+ROWS, DRAWS, TOKENS, REPEATS = 16, 5, 24, 60
 ALARMS = ("works", "prompting_does_as_well", "worse")
-# Of 50 repeats at the stated level of 5 %, more than this come by chance once in 300 times (binomial).
-MOST_ALARMS = 7
+# Of 60 repeats at the stated level of 5 %, more than this come by chance once in 300 times (binomial).
+MOST_ALARMS = 8
 
 
 def conversations() -> list[tuple[str, str]]:
@@ -30,7 +30,7 @@ def conversations() -> list[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def answered(starter_model: Path) -> list[list[str]]:
-    """Answers of the base model, drawn at temperature 1: five to what is judged, two to what rules are chosen by."""
+    """Five answers of the base model, drawn at temperature 1, to each of 32 questions."""
     from jobs.generation.engine import Engine, Request
 
     engine = Engine(starter_model, "cpu")
@@ -38,10 +38,9 @@ def answered(starter_model: Path) -> list[list[str]]:
         Request("base", {}, [{"role": "user", "content": question}])
         for question, _ in conversations()[: 2 * ROWS]
     ]
-    texts = [[""] * (DRAWS if row < ROWS else CHOOSING_DRAWS) for row in range(len(asked))]
+    texts = [[""] * DRAWS for _ in asked]
     for draw in range(DRAWS):
-        wanted = asked if draw < CHOOSING_DRAWS else asked[:ROWS]
-        for deltas in engine.generate(wanted, max_new_tokens=TOKENS, temperature=1.0, seed=draw):
+        for deltas in engine.generate(asked, max_new_tokens=TOKENS, temperature=1.0, seed=draw):
             for delta in deltas:
                 texts[delta.row][draw] += delta.text
     return texts
